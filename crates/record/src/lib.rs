@@ -9,6 +9,7 @@
 
 mod ancestry;
 mod change_set;
+mod clock;
 mod command;
 mod criteria;
 mod decide;
@@ -20,6 +21,7 @@ mod timestamp;
 mod version;
 
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
+pub use clock::{Clock, Random};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
 pub use command::{
     Action, Command, Draft, EntityTag, Link, LinkTarget, Operation, Place, Precondition,

@@ -5,8 +5,6 @@ set -euo pipefail
 missing=()
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
-command -v cmake >/dev/null || missing+=(cmake)
-command -v pkg-config >/dev/null || missing+=(pkg-config)
 compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
     compgen -G '/usr/lib/*/libclang*.so*' >/dev/null || missing+=(libclang-dev)
 [ -e /usr/include/linux/version.h ] || missing+=(libc6-dev)

@@ -42,7 +42,7 @@ pub struct Version {
     pub generation: Generation,
     /// What it says of the others.
     pub ancestry: Ancestry,
-    /// The criteria of the conditional create that made it, as sent.
+    /// Where criteria that matched nothing made it: their text ([`Criteria::query`](crate::Criteria::query)).
     pub criteria: Option<String>,
     /// The resource as it is read, id and meta included; `None` for a deletion.
     pub content: Option<Bytes>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::criteria::Criteria;
-use crate::kind::{ResourceKey, ResourceType};
+use crate::kind::ResourceKey;
 use crate::name::{NodeName, SiteName};
 use crate::resource::Resource;
 
@@ -86,8 +86,6 @@ pub enum Operation {
     },
     /// Deletes what matches, if it is one.
     DeleteWhere {
-        /// The type that is searched.
-        kind: ResourceType,
         /// What must match.
         criteria: Criteria,
     },
@@ -140,12 +138,7 @@ pub enum LinkTarget {
     /// What becomes of this entry of the transaction, counted from 0.
     Entry(usize),
     /// The one resource that matches (a conditional reference).
-    Match {
-        /// The type that is searched.
-        kind: ResourceType,
-        /// What must match.
-        criteria: Criteria,
-    },
+    Match(Criteria),
 }
 
 impl fmt::Display for RequestId {

@@ -13,7 +13,9 @@ mod clock;
 mod command;
 mod criteria;
 mod decide;
+mod identifier;
 mod kind;
+mod mutant;
 mod name;
 mod position;
 mod resource;
@@ -21,15 +23,17 @@ mod timestamp;
 mod version;
 
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
-pub use clock::{Clock, Random};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
+pub use clock::{Clock, Random};
 pub use command::{
     Action, Command, Draft, EntityTag, Link, LinkTarget, Operation, Place, Precondition,
     RequestDigest, RequestId,
 };
 pub use criteria::{Criteria, InvalidCriteria, Term, Token, TokenSystem};
 pub use decide::{Batch, Judgement, Recorded, Rejection, RejectionReason, View};
+pub use identifier::{Identifier, identifiers};
 pub use kind::{InvalidResourceId, ResourceId, ResourceKey, ResourceType, UnknownResourceType};
+pub use mutant::mutant;
 pub use name::{InvalidName, Name, NodeName, RegionName, SiteName};
 pub use position::{ChainHash, Cursor, Horizon, Seq};
 pub use resource::{BodyHash, Resource};

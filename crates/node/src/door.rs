@@ -1,0 +1,217 @@
+//! This module takes the connections of one address, finds out who is at the other end, and serves
+//! HTTP over them until the door is shut.
+//!
+//! The number of connections is bounded: while all are taken, the next one waits to be accepted.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use chartmesh_region::PeerIdentity;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use crate::guard::Guard;
+use crate::limits;
+use crate::network::{Listen, Stream};
+
+/// The largest head of a request.
+const HEAD_BYTES: u32 = chartmesh_rest::Limits::HEAD_BYTES as u32;
+
+/// Who may come in, and how HTTP is spoken with them.
+#[derive(Debug)]
+pub(crate) enum Policy {
+    /// Clients: anybody, HTTP/1.1 and HTTP/2 without TLS.
+    Clients,
+    /// Other nodes: only those that the guard knows, HTTP/2, each connection for a limited time.
+    Nodes(Arc<Guard>),
+}
+
+/// An open address. Dropped without being shut, it stops where it is.
+#[derive(Debug)]
+pub(crate) struct Door {
+    shut: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+/// What all connections of a door share.
+struct Hall {
+    policy: Policy,
+    router: Router,
+    http: auto::Builder<TokioExecutor>,
+    shut: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Serves what comes in over `listener` by `router`.
+    pub(crate) fn open(
+        listener: Box<dyn Listen>,
+        policy: Policy,
+        connections: usize,
+        router: Router,
+    ) -> Self {
+        let (shut, shutting) = watch::channel(false);
+        let http = http(&policy);
+        let hall = Arc::new(Hall { policy, router, http, shut: shutting });
+        let serving = tokio::spawn(hall.serve(listener, Arc::new(Semaphore::new(connections))));
+        Self { shut, serving }
+    }
+
+    /// Takes no connection any more; those that stand end with what is under way on them.
+    pub(crate) fn shut(&self) {
+        self.shut.send_replace(true);
+    }
+
+    /// Waits until the last connection has ended, but not longer than this.
+    pub(crate) async fn emptied(&mut self, within: Duration) -> bool {
+        timeout(within, &mut self.serving).await.is_ok()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn http(policy: &Policy) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADERS_WITHIN)
+        .max_buf_size(HEAD_BYTES as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES)
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
+    if let Policy::Nodes(_) = policy {
+        http.http2().keep_alive_interval(limits::PING_EVERY).keep_alive_timeout(limits::PONG_WITHIN);
+        return http.http2_only();
+    }
+    http
+}
+
+impl Hall {
+    async fn serve(self: Arc<Self>, mut listener: Box<dyn Listen>, places: Arc<Semaphore>) {
+        let mut connections = JoinSet::new();
+        let mut shut = self.shut.clone();
+        let mut shut = pin!(shut.wait_for(|&shut| shut));
+        loop {
+            let accepted = tokio::select! {
+                _ = &mut shut => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = next(&mut *listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((stream, from, place)) => {
+                    let hall = Arc::clone(&self);
+                    connections.spawn(async move {
+                        hall.welcome(stream, from).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    sleep(limits::LISTEN_AGAIN_AFTER).await;
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn welcome(&self, stream: Box<dyn Stream>, from: SocketAddr) {
+        match &self.policy {
+            Policy::Clients => self.converse(stream, None).await,
+            Policy::Nodes(guard) => match guard.admit(stream, from).await {
+                Ok((stream, peer)) => self.converse(stream, Some(PeerIdentity(peer))).await,
+                Err(refusal) => guard.turn_away(from, &refusal),
+            },
+        }
+    }
+
+    /// Serves one connection to its end. One that never asks for anything is dropped. One of a node
+    /// is asked to end after its time, and dropped after some grace: a stream of log entries would
+    /// otherwise keep an old certificate in use.
+    async fn converse(&self, stream: Box<dyn Stream>, peer: Option<PeerIdentity>) {
+        let limited = peer.is_some();
+        let begun = Arc::new(AtomicBool::new(false));
+        let service = service(self.router.clone(), peer, Arc::clone(&begun));
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut shut = self.shut.clone();
+        let over = async {
+            tokio::select! {
+                _ = shut.wait_for(|&shut| shut) => {}
+                () = sleep(limits::CONNECTION_AGE), if limited => {}
+            }
+        };
+        let silent = async {
+            sleep(limits::HEADERS_WITHIN).await;
+            if begun.load(Ordering::Relaxed) {
+                after(None).await;
+            }
+        };
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = silent => return,
+            () = over => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            _ = connection => {}
+            () = after(limited.then_some(limits::CONNECTION_GRACE)) => {}
+        }
+    }
+}
+
+/// What answers the requests of one connection.
+fn service(
+    router: Router,
+    peer: Option<PeerIdentity>,
+    begun: Arc<AtomicBool>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future: Send + 'static,
+> {
+    service_fn(move |mut request: Request<Incoming>| {
+        begun.store(true, Ordering::Relaxed);
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        router.clone().oneshot(request)
+    })
+}
+
+/// Waits so long; without a time, for ever.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn next(
+    listener: &mut dyn Listen,
+    places: &Arc<Semaphore>,
+) -> io::Result<(Box<dyn Stream>, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, from, place))
+}

@@ -1,1 +1,33 @@
-//! placeholder
+//! One node's state on one disk: apply, read, feeds, and the Raft log.
+//!
+//! This crate is the only one that knows RocksDB. A [`Store`] holds the versions of all resources
+//! once, by their place in their origin's feed, with what is needed to find them; [`Store::apply`]
+//! is the only way in. A [`RaftLog`] is a second database with what the region's Raft group has
+//! promised and proposed. Both take their memory from one [`Memory`].
+//!
+//! Called by `region`, which writes, and by `rest` and `node`, which read. It knows neither peers
+//! nor Raft's rules, and it takes neither time nor randomness from anywhere.
+
+mod apply;
+mod counts;
+mod digest;
+mod error;
+mod feed;
+mod memory;
+mod raft_log;
+mod read;
+mod snapshot;
+mod space;
+mod store;
+mod verify;
+
+pub use apply::{Applied, Apply, Run, RunOutcome};
+pub use counts::{Count, Counts};
+pub use digest::StateDigest;
+pub use error::{ApplyError, Corrupt, DiskError, FeedError, LogError, OpenError};
+pub use memory::Memory;
+pub use raft_log::{Done, Identity, LogId, RaftLog, Syncer};
+pub use read::{Current, StoredVersion};
+pub use snapshot::Snapshot;
+pub use store::{Options, Store};
+pub use verify::{Difference, Report};

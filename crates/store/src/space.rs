@@ -1,0 +1,15 @@
+//! This module asks how much room the disk has.
+
+use std::io;
+
+use crate::store::Store;
+
+impl Store {
+    /// How many bytes can still be written to the disk that holds this store.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn free_space(&self) -> io::Result<u64> {
+        unimplemented!()
+    }
+}

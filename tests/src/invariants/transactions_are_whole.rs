@@ -1,0 +1,73 @@
+//! This module judges that a transaction is held in all its registers or in none, and that two
+//! transactions with two registers in common follow each other in the same order in both.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Evidence, Mark, Operation, Register, Wish};
+
+/// Per register, the place of each mark among its versions.
+type Places<'e> = BTreeMap<&'e Register, BTreeMap<&'e Mark, usize>>;
+
+pub(super) fn check(evidence: &Evidence) -> Vec<String> {
+    let registers = evidence.registers();
+    let places: Places<'_> = registers
+        .iter()
+        .map(|(register, versions)| {
+            let marks = versions.iter().enumerate().map(|(place, held)| (&held.mark, place));
+            (register, marks.collect())
+        })
+        .collect();
+    let transactions: Vec<&Operation> = evidence
+        .operations
+        .iter()
+        .filter(|operation| matches!(operation.wish, Wish::WriteTogether(_)))
+        .collect();
+    let torn = transactions.iter().filter_map(|operation| torn(operation, &places));
+    let crossed = transactions.iter().enumerate().flat_map(|(first, one)| {
+        transactions[first + 1..].iter().filter_map(|other| crossed(one, other, &places))
+    });
+    torn.chain(crossed).collect()
+}
+
+fn torn(operation: &Operation, places: &Places<'_>) -> Option<String> {
+    let together = operation.writes();
+    let held = together
+        .iter()
+        .filter(|register| {
+            places.get(*register).is_some_and(|marks| marks.contains_key(&operation.mark))
+        })
+        .count();
+    let all = together.len();
+    (held != 0 && held != all)
+        .then(|| format!("{:?} is held in {held} of {all} registers", operation.mark))
+}
+
+fn crossed(one: &Operation, other: &Operation, places: &Places<'_>) -> Option<String> {
+    let orders = one.writes().into_iter().filter_map(|register| {
+        let marks = places.get(register)?;
+        Some(marks.get(&one.mark)? < marks.get(&other.mark)?)
+    });
+    let orders: Vec<bool> = orders.collect();
+    let crossed = orders.contains(&true) && orders.contains(&false);
+    crossed.then(|| format!("{:?} is before and after {:?}", one.mark, other.mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::fixture::{evidence, register, unanswered};
+
+    #[test]
+    fn a_torn_transaction_and_two_crossed_ones_are_violations() {
+        let both = || Wish::WriteTogether([register("r"), register("s")].into());
+        let asked = vec![unanswered("m", both(), 0), unanswered("n", both(), 0)];
+        let check = |r: &[(&str, &str)], s: &[(&str, &str)]| {
+            check(&evidence(asked.clone(), &[("r", r), ("s", s)])).len()
+        };
+
+        assert_eq!(check(&[("1-x", "m"), ("2-x", "n")], &[("1-x", "m"), ("2-x", "n")]), 0);
+        assert_eq!(check(&[("1-x", "m")], &[("1-x", "m")]), 0);
+        assert_eq!(check(&[("1-x", "m")], &[]), 1);
+        assert_eq!(check(&[("1-x", "m"), ("2-x", "n")], &[("1-x", "n"), ("2-x", "m")]), 1);
+    }
+}

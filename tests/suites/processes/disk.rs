@@ -1,0 +1,98 @@
+//! What a node does when its disk is empty, full or damaged.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chartmesh_tests::cluster::{Cluster, Signal};
+use chartmesh_tests::http::Ask;
+use tokio::time::{Instant, sleep};
+
+const RECORD: &str = r#"{"resourceType":"Patient","id":"one"}"#;
+
+#[tokio::test]
+async fn a_node_with_an_empty_disk_in_a_founded_region_does_not_vote_and_says_why() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let leader = cluster.leader().await.expect("there is a leader");
+    let wiped = (leader + 1) % cluster.size();
+    let mut client = cluster.client(leader);
+    assert_eq!(client.ask(Ask::put("/fhir/Patient/one", RECORD)).await.unwrap().status, 201);
+
+    cluster.signal(wiped, Signal::Kill).unwrap();
+    fs::remove_dir_all(cluster.data(wiped)).unwrap();
+    cluster.spawn(wiped, &[]).unwrap();
+
+    let started = Instant::now();
+    let alarms = loop {
+        let status = cluster.status(wiped).await.unwrap_or_default();
+        let alarms = status["alarms"].to_string();
+        if status["alarms"].as_array().is_some_and(|alarms| !alarms.is_empty()) {
+            break alarms;
+        }
+        assert!(started.elapsed() < Duration::from_secs(15), "it says nothing: {status}");
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert!(alarms.contains("empty") || alarms.contains("disk"), "{alarms}");
+    // Its vote would be needed, were the leader gone: there must be no other leader.
+    cluster.signal(leader, Signal::Kill).unwrap();
+    sleep(Duration::from_secs(3)).await;
+    let mut client = cluster.client(wiped);
+    let refused = client.ask(Ask::put("/fhir/Patient/one", RECORD)).await.unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    let survivor = (0..3).find(|&node| node != leader && node != wiped).expect("one of three");
+    assert_ne!(cluster.leader().await, Some(survivor));
+}
+
+#[tokio::test]
+async fn below_the_reserve_writes_are_refused_and_reads_go_on() {
+    let cluster = Cluster::start_with("[disk]\nreserve = \"1000TiB\"\n").await.unwrap();
+    let mut client = cluster.client(0);
+
+    let refused = client.ask(Ask::put("/fhir/Patient/one", RECORD)).await.unwrap();
+    let read = client.ask(Ask::get("/fhir/Patient/one")).await.unwrap();
+
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_eq!(refused.json()["resourceType"], "OperationOutcome");
+    assert_eq!(read.status, 404);
+}
+
+#[tokio::test]
+async fn a_damaged_store_refuses_to_start_and_says_what_to_do() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let mut client = cluster.client(0);
+    assert_eq!(client.ask(Ask::put("/fhir/Patient/one", RECORD)).await.unwrap().status, 201);
+    for node in 0..cluster.size() {
+        cluster.signal(node, Signal::Kill).unwrap();
+    }
+
+    damage(&cluster.data(0));
+    cluster.spawn(0, &[]).unwrap();
+    let status = cluster.wait_for_end(0).await.unwrap();
+
+    let said = cluster.log(0);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("move the folder away") || said.contains("restore"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// Turns the first bytes of every MANIFEST below a folder over.
+fn damage(folder: &Path) {
+    let mut damaged = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let (inner, files): (Vec<PathBuf>, Vec<_>) = entries.partition(|path| path.is_dir());
+        folders.extend(inner);
+        for file in files.iter().filter(|file| file.to_string_lossy().contains("MANIFEST")) {
+            let mut file = File::options().read(true).write(true).open(file).unwrap();
+            let mut start = [0; 64];
+            let count = file.read(&mut start).unwrap();
+            start.iter_mut().for_each(|byte| *byte = !*byte);
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.write_all(&start[..count]).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "there was nothing to damage");
+}

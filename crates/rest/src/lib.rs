@@ -1,1 +1,33 @@
-//! placeholder
+//! FHIR REST in and out.
+//!
+//! This crate is the only one that knows HTTP and axum. [`router`] serves a node's clients over its
+//! [`Api`]: it reads from the node's own store and hands writes to the node's region. It keeps no
+//! state of its own, and it knows neither what a record means (that is `record`'s) nor who decides
+//! about it (that is `region`'s).
+
+mod account;
+mod answer;
+mod api;
+mod base;
+mod body;
+mod bundle;
+mod condition;
+mod document;
+mod freshness;
+mod history;
+mod http_date;
+mod identity;
+mod limits;
+mod media;
+mod metadata;
+mod path;
+mod preference;
+mod read;
+mod readiness;
+mod refusal;
+mod room;
+mod server;
+mod write;
+
+pub use api::{Api, PageSource, Pages, router};
+pub use limits::Limits;

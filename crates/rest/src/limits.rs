@@ -1,0 +1,61 @@
+//! This module names every limit of the FHIR interface.
+
+use std::time::Duration;
+
+/// What one node takes at most. The defaults suit a node with two cores and 2 GiB of memory.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The longest request body, in bytes (413).
+    pub body_bytes: usize,
+    /// The most entries of a bundle (413).
+    pub bundle_entries: usize,
+    /// The most requests under way at once (503).
+    pub in_flight: usize,
+    /// The most bodies over [`Self::BIG_BODY_BYTES`] held at once; further ones wait.
+    pub big_bodies: usize,
+    /// How long a body may make no progress (408).
+    pub body_stall: Duration,
+    /// How long a request may take in all, its body included (503).
+    pub request_time: Duration,
+    /// Below this much free space on the disk writes are refused (507), in bytes.
+    pub disk_reserve_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 100 << 20,
+            bundle_entries: 100_000,
+            in_flight: 1024,
+            big_bodies: 4,
+            body_stall: Duration::from_secs(30),
+            request_time: Duration::from_secs(600),
+            disk_reserve_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The largest head of a request, in bytes; for whoever reads heads off the connection (431).
+    pub const HEAD_BYTES: usize = 64 << 10;
+    /// The longest path with its query, in bytes (414).
+    pub const TARGET_BYTES: usize = 8 << 10;
+    /// The longest `Idempotency-Key`, in bytes.
+    pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+    /// The most ETags of one header.
+    pub const ENTITY_TAGS: usize = 64;
+    /// From this size on a body waits for one of the places for big ones, in bytes.
+    pub const BIG_BODY_BYTES: usize = 1 << 20;
+    /// From this size on a body is parsed beside the threads that serve connections, in bytes.
+    pub const PARSE_INLINE_BYTES: usize = 256 << 10;
+    /// The entries of a page where `_count` is absent.
+    pub const PAGE_ENTRIES: usize = 50;
+    /// The most entries of a page, whatever `_count` says.
+    pub const PAGE_ENTRIES_MAX: usize = 1000;
+    /// The most entries of one batch under way at once.
+    pub const BATCH_PARALLEL: usize = 32;
+    /// How long the free space of the disk is taken as known.
+    pub const FREE_SPACE_KEPT: Duration = Duration::from_secs(1);
+    /// How long the headers about freshness are taken as known; ages are rounded up by it.
+    pub const FRESHNESS_KEPT: Duration = Duration::from_millis(20);
+}

@@ -1,0 +1,148 @@
+//! This module says whether a client sends and takes JSON (FHIR R4, http, 3.1.0.1.10).
+
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+
+/// The types under which a resource goes as JSON, the registered one first.
+const JSON: [&str; 3] = ["application/fhir+json", "application/json", "text/json"];
+
+/// The client does not take JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wanted:?} is asked for, but this server answers in application/fhir+json only")]
+pub(crate) struct NotAcceptable {
+    pub(crate) wanted: String,
+}
+
+/// The client does not send JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a body of {sent:?} cannot be read: send application/fhir+json, not compressed")]
+pub(crate) struct UnsupportedMediaType {
+    pub(crate) sent: String,
+}
+
+/// Whether JSON may be answered. `_format` goes before `Accept`.
+pub(crate) fn accepts(headers: &HeaderMap, format: Option<&str>) -> Result<(), NotAcceptable> {
+    if let Some(format) = format {
+        // A plus that was not encoded has become a space.
+        let format = format.replace(' ', "+");
+        let json = format.eq_ignore_ascii_case("json") || is_json(&format);
+        return if json { Ok(()) } else { Err(NotAcceptable { wanted: format }) };
+    }
+    let mut values = headers.get_all(ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return Ok(());
+    }
+    let values = values.map(|value| value.to_str().unwrap_or_default());
+    let wanted: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let ranges = wanted.iter().filter(|range| !range.is_empty());
+    if JSON.iter().any(|json| quality(json, ranges.clone()) > 0.0) {
+        Ok(())
+    } else {
+        Err(NotAcceptable { wanted: wanted.join(", ") })
+    }
+}
+
+/// The weight of a type: that of the most specific range that holds it (RFC 9110, 12.5.1).
+fn quality<'r>(json: &str, ranges: impl Iterator<Item = &'r &'r str>) -> f32 {
+    let (main, _) = json.split_once('/').unwrap_or((json, ""));
+    let mut best = (0, 0.0);
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let specificity = match name.split_once('/') {
+            Some(("*", "*")) => 1,
+            Some((kind, "*")) if kind.eq_ignore_ascii_case(main) => 2,
+            _ if name.eq_ignore_ascii_case(json) && is_json(range) => 3,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let weight = weight.map_or(1.0, |text| text.trim().parse().unwrap_or(0.0));
+        if specificity > best.0 {
+            best = (specificity, weight);
+        }
+    }
+    best.1
+}
+
+/// Whether the body is JSON by its headers. A body without a type is taken at its word.
+pub(crate) fn sends_json(headers: &HeaderMap) -> Result<(), UnsupportedMediaType> {
+    let unsupported = |sent: &str| Err(UnsupportedMediaType { sent: sent.to_owned() });
+    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(encoding) = encoding.filter(|name| !name.eq_ignore_ascii_case("identity")) {
+        return unsupported(encoding);
+    }
+    let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+    kind.filter(|kind| !is_json(kind)).map_or(Ok(()), unsupported)
+}
+
+/// Whether a media type, with its parameters, is FHIR R4 as JSON in UTF-8.
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let fits = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "charset" => value.eq_ignore_ascii_case("utf-8"),
+            "fhirversion" => value == "4.0" || value == "4.0.1",
+            _ => true,
+        }
+    };
+    JSON.iter().any(|json| name.eq_ignore_ascii_case(json)) && parts.all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_and_format_decide_whether_json_is_answered() {
+        let check = |accept: Option<&str>, format: Option<&str>, expect: bool| {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, accept.parse().unwrap());
+            }
+            assert_eq!(accepts(&headers, format).is_ok(), expect, "{accept:?} {format:?}");
+        };
+        check(None, None, true);
+        check(Some("*/*"), None, true);
+        check(Some("application/*"), None, true);
+        check(Some("application/fhir+json"), None, true);
+        check(Some("application/fhir+json; fhirVersion=4.0"), None, true);
+        check(Some("application/fhir+json; fhirVersion=5.0"), None, false);
+        check(Some("application/json"), None, true);
+        check(Some("text/json"), None, true);
+        check(Some("text/html, application/xhtml+xml, */*;q=0.8"), None, true);
+        check(Some("application/fhir+xml"), None, false);
+        check(Some("application/xml, text/xml"), None, false);
+        check(Some("application/fhir+xml, application/fhir+json;q=0.5"), None, true);
+        check(Some("*/*;q=0"), None, false);
+        check(Some("image/*"), None, false);
+        check(None, Some("json"), true);
+        check(None, Some("application/fhir json"), true);
+        check(Some("application/fhir+xml"), Some("json"), true);
+        check(Some("application/fhir+json"), Some("xml"), false);
+        check(None, Some("application/fhir+xml"), false);
+        check(None, Some("ttl"), false);
+    }
+
+    #[test]
+    fn only_plain_json_bodies_are_read() {
+        let check = |kind: Option<&str>, encoding: Option<&str>, expect: bool| {
+            let mut headers = HeaderMap::new();
+            kind.map(|kind| headers.insert(CONTENT_TYPE, kind.parse().unwrap()));
+            encoding.map(|name| headers.insert(CONTENT_ENCODING, name.parse().unwrap()));
+            assert_eq!(sends_json(&headers).is_ok(), expect, "{kind:?} {encoding:?}");
+        };
+        check(None, None, true);
+        check(Some("application/fhir+json"), None, true);
+        check(Some("application/fhir+json; charset=UTF-8"), None, true);
+        check(Some("application/json;charset=utf-8"), Some("identity"), true);
+        check(Some("text/json"), None, true);
+        check(Some("application/json; charset=latin1"), None, false);
+        check(Some("application/fhir+json"), Some("gzip"), false);
+        check(Some("application/fhir+xml"), None, false);
+        check(Some("application/x-www-form-urlencoded"), None, false);
+        check(Some("application/json-patch+json"), None, false);
+        check(Some("text/plain"), None, false);
+    }
+}

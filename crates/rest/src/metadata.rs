@@ -1,0 +1,144 @@
+//! This module states what the server can do (FHIR R4, CapabilityStatement): what works, no more.
+
+use bytes::Bytes;
+use chartmesh_record::{Place, RegionName, ResourceType, Timestamp};
+use serde::Serialize;
+
+use crate::document::render;
+
+/// The software that answers, and where it runs.
+pub(crate) struct About<'a> {
+    pub(crate) software: &'a str,
+    pub(crate) place: &'a Place,
+    pub(crate) region: &'a RegionName,
+    pub(crate) since: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "resourceType", rename = "CapabilityStatement", rename_all = "camelCase")]
+struct CapabilityStatement<'a> {
+    status: &'static str,
+    date: String,
+    kind: &'static str,
+    software: Software<'a>,
+    implementation: Implementation,
+    fhir_version: &'static str,
+    format: [&'static str; 2],
+    rest: [Rest; 1],
+}
+
+#[derive(Serialize)]
+struct Software<'a> {
+    name: &'static str,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct Implementation {
+    description: String,
+}
+
+#[derive(Serialize)]
+struct Rest {
+    mode: &'static str,
+    documentation: &'static str,
+    resource: Vec<Served>,
+    interaction: [Interaction; 2],
+}
+
+/// What is served of one type.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Served {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    interaction: [Interaction; 6],
+    versioning: &'static str,
+    read_history: bool,
+    update_create: bool,
+    conditional_create: bool,
+    conditional_read: &'static str,
+    conditional_update: bool,
+    conditional_delete: &'static str,
+    reference_policy: [&'static str; 3],
+}
+
+#[derive(Serialize)]
+struct Interaction {
+    code: &'static str,
+}
+
+/// The statement of this server.
+pub(crate) fn statement(about: &About<'_>) -> Bytes {
+    let Place { node, site } = about.place;
+    let description = format!("node {node} at site {site}, region {}", about.region);
+    render(&CapabilityStatement {
+        status: "active",
+        date: about.since.to_string(),
+        kind: "instance",
+        software: Software { name: "chartmesh", version: about.software },
+        implementation: Implementation { description },
+        fhir_version: "4.0.1",
+        format: ["application/fhir+json", "json"],
+        rest: [Rest {
+            mode: "server",
+            documentation: DOCUMENTATION,
+            resource: ResourceType::all().map(served).collect(),
+            interaction: ["transaction", "batch"].map(|code| Interaction { code }),
+        }],
+    })
+    .into()
+}
+
+fn served(kind: ResourceType) -> Served {
+    let interaction = ["read", "vread", "create", "update", "delete", "history-instance"];
+    Served {
+        kind: kind.as_str(),
+        interaction: interaction.map(|code| Interaction { code }),
+        // If-Match is honoured, but not demanded.
+        versioning: "versioned",
+        read_history: true,
+        update_create: true,
+        conditional_create: true,
+        conditional_read: "full-support",
+        conditional_update: true,
+        conditional_delete: "single",
+        // References are kept as they are sent and not followed; those between the entries of a
+        // transaction are rewritten.
+        reference_policy: ["literal", "logical", "local"],
+    }
+}
+
+const DOCUMENTATION: &str = "Every node of the mesh answers from its own copy; the headers \
+    Chartmesh-State and Chartmesh-As-Of say how fresh it is. Reads of what the region has committed: \
+    Prefer: chartmesh-consistency=linearizable. Retries that write once: Idempotency-Key. Criteria \
+    of conditional interactions: _id and identifier. There are no searches yet. Clients are not \
+    authenticated.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chartmesh_record::Resource;
+    use serde_json::Value;
+
+    #[test]
+    fn every_type_of_r4_is_listed_with_what_works_and_no_search() {
+        let place = Place { node: "pac-1".parse().unwrap(), site: "yokota".parse().unwrap() };
+        let region = "pac".parse().unwrap();
+        let about =
+            About { software: "1.2.3", place: &place, region: &region, since: Timestamp(0) };
+
+        let bytes = statement(&about);
+
+        Resource::parse(&bytes).unwrap();
+        let statement: Value = serde_json::from_slice(&bytes).unwrap();
+
+        let resources = statement["rest"][0]["resource"].as_array().unwrap();
+        let named: Vec<&str> = resources.iter().map(|r| r["type"].as_str().unwrap()).collect();
+        let all: Vec<&str> = ResourceType::all().map(ResourceType::as_str).collect();
+        assert_eq!(named, all);
+        assert_eq!(statement["fhirVersion"], "4.0.1");
+        let text = statement.to_string();
+        assert!(!text.contains("searchParam") && !text.contains("search-type"));
+    }
+}

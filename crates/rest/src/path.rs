@@ -1,0 +1,388 @@
+//! This module says what a method, a path and a query ask for (FHIR R4, http, 3.1.0).
+//!
+//! Paths are relative to the base, so that the entries of a bundle are read by the same rules. What
+//! is not understood is refused here with the reason: unknown paths, wrong verbs, interactions that
+//! this server does not have.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use chartmesh_record::{
+    Criteria, InvalidCriteria, InvalidResourceId, ResourceId, ResourceKey, ResourceType,
+    UnknownResourceType, VersionId,
+};
+use http::Method;
+
+use crate::limits::Limits;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Interaction {
+    /// `GET [type]/[id]`
+    Read(ResourceKey),
+    /// `GET [type]/[id]/_history/[vid]`
+    VersionRead(ResourceKey, VersionId),
+    /// `GET [type]/[id]/_history`
+    History(ResourceKey, Page),
+    /// `POST [type]`
+    Create(ResourceType),
+    /// `PUT [type]/[id]`
+    Update(ResourceKey),
+    /// `PUT [type]?criteria`
+    UpdateWhere(Criteria),
+    /// `DELETE [type]/[id]`
+    Delete(ResourceKey),
+    /// `DELETE [type]?criteria`
+    DeleteWhere(Criteria),
+    /// `POST [base]`: a batch or a transaction.
+    Bundle,
+    /// `GET metadata`
+    Metadata,
+}
+
+/// Which page of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// How many entries.
+    pub(crate) count: usize,
+    /// The last version of the page before.
+    pub(crate) after: Option<VersionId>,
+}
+
+/// Why a method, path and query ask for nothing that can be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misdirected {
+    #[error("there is nothing at {path:?}")]
+    Nowhere { path: String },
+    #[error(transparent)]
+    UnknownType(#[from] UnknownResourceType),
+    #[error("no resource can have this id: {0}")]
+    NoSuchId(InvalidResourceId),
+    #[error(transparent)]
+    BadId(InvalidResourceId),
+    #[error("no version can have this id: {text:?}")]
+    NoSuchVersion { text: String },
+    #[error("{method} is not possible here; possible: {allow}")]
+    WrongVerb { method: Method, allow: &'static str },
+    #[error("this server does not support {what} yet")]
+    NotSupported { what: &'static str },
+    #[error(transparent)]
+    Criteria(#[from] InvalidCriteria),
+    #[error("parameter {name:?} cannot be used here")]
+    Parameter { name: String },
+    #[error("{value:?} cannot be the value of parameter {name:?}")]
+    Value { name: &'static str, value: String },
+}
+
+/// What a path names, whatever the method.
+enum Place {
+    Base,
+    Metadata,
+    Type(ResourceType),
+    Instance(ResourceKey),
+    History(ResourceKey),
+    Version(ResourceKey, VersionId),
+}
+
+/// The parameters of a query, in order, decoded one by one.
+pub(crate) struct Query<'q>(&'q str);
+
+impl<'q> Query<'q> {
+    /// The query after the question mark.
+    pub(crate) fn new(text: Option<&'q str>) -> Self {
+        Self(text.unwrap_or_default())
+    }
+
+    /// Names and values as sent.
+    fn raw(&self) -> impl Iterator<Item = (&'q str, &'q str)> {
+        let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
+    /// The first value of this name, decoded.
+    pub(crate) fn value(&self, name: &str) -> Option<Cow<'q, str>> {
+        self.raw().find(|(raw, _)| decode(raw) == name).map(|(_, value)| decode(value))
+    }
+
+    /// The query as sent, without the parameters that concern only how the answer is written.
+    fn criteria(&self) -> String {
+        let kept = self.0.split('&').filter(|pair| {
+            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+            !pair.is_empty() && !GENERAL.contains(&&*decode(name))
+        });
+        kept.collect::<Vec<_>>().join("&")
+    }
+
+    /// The first parameter that is neither a general one nor among these.
+    fn other_than(&self, known: &[&str]) -> Option<String> {
+        let names = self.raw().map(|(name, _)| decode(name));
+        let mut unknown = names.filter(|name| !GENERAL.contains(&&**name));
+        unknown.find(|name| !known.contains(&&**name)).map(Cow::into_owned)
+    }
+}
+
+/// Parameters that concern how an answer is written (FHIR R4, http, 3.1.0.1.11). Those that would
+/// leave something out of it are hints, and the whole is always given.
+const GENERAL: [&str; 4] = ["_format", "_pretty", "_summary", "_elements"];
+
+/// What is asked for. A path with parameters it does not know is refused if `strict`.
+///
+/// # Errors
+/// When it is nothing that can be done.
+pub(crate) fn interaction(
+    method: &Method,
+    path: &str,
+    query: &Query<'_>,
+    strict: bool,
+) -> Result<Interaction, Misdirected> {
+    let reading = method == Method::GET || method == Method::HEAD;
+    let place = place(path, reading)?;
+    let wrong = |allow| Err(Misdirected::WrongVerb { method: method.clone(), allow });
+    let interaction = match (place, method.as_str()) {
+        (Place::Base, "POST") => Interaction::Bundle,
+        (Place::Base, "GET" | "HEAD") => return unsupported("searches over all types"),
+        (Place::Base, _) => return wrong("POST"),
+        (Place::Metadata, "GET" | "HEAD") => Interaction::Metadata,
+        (Place::Metadata, _) => return wrong("GET, HEAD"),
+        (Place::Type(kind), "POST") => Interaction::Create(kind),
+        (Place::Type(kind), "PUT") => Interaction::UpdateWhere(criteria(kind, query)?),
+        (Place::Type(kind), "DELETE") => Interaction::DeleteWhere(criteria(kind, query)?),
+        (Place::Type(_), "GET" | "HEAD") => return unsupported("searches"),
+        (Place::Type(_), _) => return wrong("POST, PUT, DELETE"),
+        (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(key),
+        (Place::Instance(key), "PUT") => Interaction::Update(key),
+        (Place::Instance(key), "DELETE") => Interaction::Delete(key),
+        (Place::Instance(_), _) => return wrong("GET, HEAD, PUT, DELETE"),
+        (Place::History(key), "GET" | "HEAD") => Interaction::History(key, page(query)?),
+        (Place::Version(key, version), "GET" | "HEAD") => Interaction::VersionRead(key, version),
+        (Place::History(_) | Place::Version(..), _) => return wrong("GET, HEAD"),
+    };
+    let unknown = if strict && reading { query.other_than(PAGING) } else { None };
+    unknown.map_or(Ok(interaction), |name| Err(Misdirected::Parameter { name }))
+}
+
+const PAGING: &[&str] = &["_count", "page"];
+
+fn unsupported(what: &'static str) -> Result<Interaction, Misdirected> {
+    Err(Misdirected::NotSupported { what })
+}
+
+fn criteria(kind: ResourceType, query: &Query<'_>) -> Result<Criteria, Misdirected> {
+    Ok(Criteria::parse(kind, &query.criteria())?)
+}
+
+fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
+    let nowhere = || Misdirected::Nowhere { path: path.to_owned() };
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = trimmed.split('/');
+    let [first, second, third, fourth, fifth] = std::array::from_fn(|_| segments.next());
+    let first = decode(first.unwrap_or_default());
+    let rest = [second, third, fourth];
+    if fifth.is_some() {
+        return Err(nowhere());
+    }
+    match (&*first, rest) {
+        ("", [None, ..]) => return Ok(Place::Base),
+        ("metadata", [None, ..]) => return Ok(Place::Metadata),
+        ("_history", [None, ..]) => return Err(NOT_SUPPORTED_HISTORY),
+        ("_search", [None, ..]) => return Err(NOT_SUPPORTED_SEARCH),
+        _ if trimmed.contains("/$") || trimmed.starts_with('$') => {
+            return Err(Misdirected::NotSupported { what: "this operation" });
+        }
+        _ => {}
+    }
+    let kind = first.parse::<ResourceType>()?;
+    let (id, third, fourth) = match rest {
+        [None, ..] => return Ok(Place::Type(kind)),
+        [Some("_history"), None, _] => return Err(NOT_SUPPORTED_HISTORY),
+        [Some("_search"), None, _] => return Err(NOT_SUPPORTED_SEARCH),
+        [Some(id), third, fourth] => (id, third, fourth),
+    };
+    let invalid_id = |error| {
+        if reading { Misdirected::NoSuchId(error) } else { Misdirected::BadId(error) }
+    };
+    let id = decode(id).parse::<ResourceId>().map_err(invalid_id)?;
+    let key = ResourceKey { kind, id };
+    match (third, fourth) {
+        (None, _) => Ok(Place::Instance(key)),
+        (Some("_history"), None) => Ok(Place::History(key)),
+        (Some("_history"), Some(version)) => {
+            let text = decode(version).into_owned();
+            let version =
+                VersionId::from_str(&text).map_err(|_| Misdirected::NoSuchVersion { text })?;
+            Ok(Place::Version(key, version))
+        }
+        (Some(compartment), None) if compartment == "*" || is_type(compartment) => {
+            Err(Misdirected::NotSupported { what: "searches within a compartment" })
+        }
+        _ => Err(nowhere()),
+    }
+}
+
+const NOT_SUPPORTED_SEARCH: Misdirected = Misdirected::NotSupported { what: "searches" };
+const NOT_SUPPORTED_HISTORY: Misdirected =
+    Misdirected::NotSupported { what: "the history of a type or of the whole system" };
+
+fn is_type(text: &str) -> bool {
+    text.parse::<ResourceType>().is_ok()
+}
+
+/// The page of a history that is asked for. A parameter that would select versions is refused, for
+/// an answer that ignores it would say something else than what was asked.
+fn page(query: &Query<'_>) -> Result<Page, Misdirected> {
+    if let Some(name) = query.other_than(PAGING) {
+        return Err(Misdirected::Parameter { name });
+    }
+    let bad = |name, value: Cow<'_, str>| Misdirected::Value { name, value: value.into_owned() };
+    let count =
+        query.value("_count").map(|text| text.parse::<usize>().map_err(|_| bad("_count", text)));
+    let after =
+        query.value("page").map(|text| text.parse::<VersionId>().map_err(|_| bad("page", text)));
+    Ok(Page {
+        count: count.transpose()?.unwrap_or(Limits::PAGE_ENTRIES).min(Limits::PAGE_ENTRIES_MAX),
+        after: after.transpose()?,
+    })
+}
+
+/// Percent-decoding, with `+` for a space. What is no valid encoding stays as it is.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut place = 0;
+    while place < bytes.len() {
+        let escape = bytes.get(place + 1..place + 3).filter(|_| bytes[place] == b'%');
+        let escaped = escape
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                out.push(byte);
+                place += 3;
+            }
+            None => {
+                out.push(if bytes[place] == b'+' { b' ' } else { bytes[place] });
+                place += 1;
+            }
+        }
+    }
+    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(request: &str) -> Result<Interaction, Misdirected> {
+        let (method, target) = request.split_once(' ').unwrap();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let (method, strict) = match method.strip_suffix('!') {
+            Some(method) => (method, true),
+            None => (method, false),
+        };
+        interaction(&method.parse().unwrap(), path, &Query::new(query), strict)
+    }
+
+    fn show(result: &Result<Interaction, Misdirected>) -> String {
+        match result {
+            Ok(interaction) => format!("{interaction:?}"),
+            Err(Misdirected::WrongVerb { allow, .. }) => format!("allow {allow}"),
+            Err(misdirected) => misdirected.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_interaction_is_recognized_by_method_and_path() {
+        let kind = |text: &str| text.parse::<ResourceType>().unwrap();
+        let key = ResourceKey { kind: kind("Patient"), id: "a-1.B".parse().unwrap() };
+        let version: VersionId = "3-pac.7h2k4m9qzx".parse().unwrap();
+        let criteria = Criteria::parse(kind("Patient"), "identifier=a|1").unwrap();
+        let first = Page { count: Limits::PAGE_ENTRIES, after: None };
+        let check = |request: &str, expect: Interaction| {
+            assert_eq!(parse(request), Ok(expect), "{request}");
+        };
+        check("GET Patient/a-1.B", Interaction::Read(key.clone()));
+        check("HEAD Patient/a-1.B", Interaction::Read(key.clone()));
+        check("GET Patient/a-1.B/", Interaction::Read(key.clone()));
+        check("GET Patient/a%2D1.B?_format=json", Interaction::Read(key.clone()));
+        check("GET Patient/a-1.B?_summary=true&x=1", Interaction::Read(key.clone()));
+        check(
+            "GET Patient/a-1.B/_history/3-pac.7h2k4m9qzx",
+            Interaction::VersionRead(key.clone(), version.clone()),
+        );
+        check("GET Patient/a-1.B/_history", Interaction::History(key.clone(), first));
+        check(
+            "GET Patient/a-1.B/_history?_count=5000&page=3-pac.7h2k4m9qzx",
+            Interaction::History(
+                key.clone(),
+                Page { count: Limits::PAGE_ENTRIES_MAX, after: Some(version) },
+            ),
+        );
+        check("PUT Patient/a-1.B", Interaction::Update(key.clone()));
+        check("DELETE Patient/a-1.B", Interaction::Delete(key));
+        check("POST Patient", Interaction::Create(kind("Patient")));
+        check(
+            "PUT Patient?identifier=a%7C1&_format=json",
+            Interaction::UpdateWhere(criteria.clone()),
+        );
+        check("DELETE Patient?identifier=a|1", Interaction::DeleteWhere(criteria));
+        check("GET metadata", Interaction::Metadata);
+        check("POST ", Interaction::Bundle);
+        check("POST /", Interaction::Bundle);
+    }
+
+    #[test]
+    fn a_known_path_with_the_wrong_verb_says_which_are_allowed() {
+        let check = |request: &str, allow: &str| {
+            assert_eq!(show(&parse(request)), format!("allow {allow}"), "{request}");
+        };
+        check("PUT ", "POST");
+        check("DELETE metadata", "GET, HEAD");
+        check("PATCH Patient", "POST, PUT, DELETE");
+        check("POST Patient/1", "GET, HEAD, PUT, DELETE");
+        check("PATCH Patient/1", "GET, HEAD, PUT, DELETE");
+        check("DELETE Patient/1/_history", "GET, HEAD");
+        check("PUT Patient/1/_history/1-pac.7h2k4m9qzx", "GET, HEAD");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_its_reason() {
+        let check = |request: &str, expect: &str| {
+            assert_eq!(show(&parse(request)), expect, "{request}");
+        };
+        let long = "x".repeat(65);
+        check("GET Patiens/1", r#""Patiens" is not a resource type of FHIR R4"#);
+        check("GET patient/1", r#""patient" is not a resource type of FHIR R4"#);
+        check("GET Patient/1/foo", r#"there is nothing at "Patient/1/foo""#);
+        check("GET Patient/1/_history/1/2", r#"there is nothing at "Patient/1/_history/1/2""#);
+        check("GET Patient/1/_history/1", r#"no version can have this id: "1""#);
+        check("GET Patient/1/_history?_since=2026", r#"parameter "_since" cannot be used here"#);
+        check(
+            "GET Patient/1/_history?_count=x",
+            r#""x" cannot be the value of parameter "_count""#,
+        );
+        check("GET! Patient/1?x=1", r#"parameter "x" cannot be used here"#);
+        check("GET Patient?name=x", "this server does not support searches yet");
+        check("POST Patient/_search", "this server does not support searches yet");
+        check("GET ?_id=1", "this server does not support searches over all types yet");
+        check(
+            "GET _history",
+            "this server does not support the history of a type or of the whole system yet",
+        );
+        check(
+            "GET Patient/1/Observation",
+            "this server does not support searches within a compartment yet",
+        );
+        check("GET Patient/1/$everything", "this server does not support this operation yet");
+        assert!(matches!(parse(&format!("GET Patient/{long}")), Err(Misdirected::NoSuchId(_))));
+        assert!(matches!(parse("PUT Patient/a_b"), Err(Misdirected::BadId(_))));
+        assert!(matches!(parse("DELETE Patient"), Err(Misdirected::Criteria(_))));
+        assert!(matches!(parse("PUT Patient?name=x"), Err(Misdirected::Criteria(_))));
+    }
+}

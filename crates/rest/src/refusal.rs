@@ -1,0 +1,82 @@
+//! This module lists why a request is refused. How that is answered is `answer`'s matter.
+
+use std::time::Duration;
+
+use chartmesh_record::{
+    Invalid, InvalidCriteria, Rejection, ResourceId, ResourceKey, ResourceType, Timestamp,
+    VersionId,
+};
+use chartmesh_region::{SubmitError, Unavailable};
+use chartmesh_store::Corrupt;
+
+use crate::body::BodyError;
+use crate::condition::InvalidHeader;
+use crate::media::{NotAcceptable, UnsupportedMediaType};
+use crate::path::Misdirected;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Misdirected(#[from] Misdirected),
+    #[error("the URL is longer than {limit} bytes")]
+    UrlTooLong { limit: usize },
+    #[error(transparent)]
+    Header(#[from] InvalidHeader),
+    #[error(transparent)]
+    NotAcceptable(#[from] NotAcceptable),
+    #[error(transparent)]
+    UnsupportedMediaType(#[from] UnsupportedMediaType),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("the body holds a {found}, but the URL says {expected}")]
+    WrongType { found: ResourceType, expected: ResourceType },
+    #[error("the body's id is {}, but the URL says {}", show_id(found.as_ref()), key.id)]
+    WrongId { key: ResourceKey, found: Option<ResourceId> },
+    #[error("If-None-Exist: {0}")]
+    Criteria(InvalidCriteria),
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error("{key} is not known")]
+    Unknown { key: ResourceKey },
+    #[error("{key} has no version {version}")]
+    UnknownVersion { key: ResourceKey, version: VersionId },
+    #[error("{key} is deleted, since version {version} of {at}")]
+    Gone { key: ResourceKey, version: VersionId, at: Timestamp },
+    #[error("this node's copy is as of {} ago, which is more than {limit:?}", show_age(*.age))]
+    Stale { age: Option<Duration>, limit: Duration },
+    #[error(
+        "less than {reserve_bytes} bytes are free on this node's disk: it takes no writes until \
+         there are more; reads go on"
+    )]
+    DiskFull { reserve_bytes: u64 },
+    #[error("too many requests are under way")]
+    Overloaded,
+    #[error("the request took longer than {limit:?}; whether it was carried out is not known")]
+    TooSlow { limit: Duration },
+    #[error("this node's disk cannot be used: {0}")]
+    Store(#[from] Corrupt),
+    #[error("the request has met a fault of the server, which is written down in its log")]
+    Fault,
+}
+
+fn show_age(age: Option<Duration>) -> String {
+    age.map_or("an unknown time".to_owned(), |age| format!("{:.1} s", age.as_secs_f64()))
+}
+
+fn show_id(id: Option<&ResourceId>) -> String {
+    id.map_or("missing".to_owned(), ResourceId::to_string)
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejection) => Self::Rejected(rejection),
+            SubmitError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
+}

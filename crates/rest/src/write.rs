@@ -1,0 +1,194 @@
+//! This module carries out single writes: create, update, delete, and their conditional forms.
+//!
+//! ```text
+//! headers and body -> Operation -> Command -> region -> Outcome -> Answer
+//! ```
+//!
+//! All is parsed and validated before it is anybody's turn to decide.
+
+use axum::body::Body;
+use chartmesh_record::{
+    Action, Command, Criteria, Draft, Effect, EntryOutcome, Operation, Precondition, Resource,
+    ResourceId, ResourceKey, ResourceType, Timestamp,
+};
+use chartmesh_region::{Accepted, Durability};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::answer::{Answer, Stamp, Told};
+use crate::api::Api;
+use crate::body::receive;
+use crate::condition::{self, InvalidHeader};
+use crate::identity::{self, IF_NONE_EXIST, Identity};
+use crate::media;
+use crate::path::Interaction;
+use crate::preference::{Echo, Preferences};
+use crate::refusal::Refusal;
+use crate::server::{Asked, Server};
+
+const DURABILITY: HeaderName = HeaderName::from_static("chartmesh-durability");
+const APPLIED: HeaderName = HeaderName::from_static("chartmesh-applied");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+impl Server {
+    /// Carries out one write.
+    pub(crate) async fn write(
+        &self,
+        asked: &Asked<'_>,
+        body: Body,
+        interaction: Interaction,
+    ) -> Result<Answer, Refusal> {
+        let Asked { parts, preferences, .. } = asked;
+        self.check_room()?;
+        let deletes = matches!(interaction, Interaction::Delete(_) | Interaction::DeleteWhere(_));
+        let body = if deletes { Body::empty() } else { body };
+        if !deletes {
+            media::sends_json(&parts.headers)?;
+        }
+        let Api { limits, .. } = &self.api;
+        let received = receive(body, &parts.headers, limits, &self.big_bodies).await?;
+        let bytes = &received.bytes;
+        let (operation, identity) = self.sized(bytes.len(), || {
+            let operation = operation(interaction, &parts.headers, bytes)?;
+            Ok::<_, Refusal>((operation, self.identity(asked, bytes)?))
+        })?;
+        let accepted = self.submit(identity, Action::One(operation)).await?;
+        let entry = accepted.outcome.entries.first().expect("one outcome per operation");
+        let answer = self.tell(entry, accepted.outcome.at, preferences.echo.unwrap_or_default())?;
+        Ok(marked(answer, &accepted, *preferences))
+    }
+
+    /// Refuses writes while the disk is nearly full.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        let Api { store, clock, limits, .. } = &self.api;
+        self.room.check(store, &**clock, limits.disk_reserve_bytes)
+    }
+
+    /// The identity of a request with this body.
+    pub(crate) fn identity(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Identity, Refusal> {
+        let parts = asked.parts;
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        Ok(Identity {
+            request: identity::request_id(&parts.headers, &*self.api.random)?,
+            digest: identity::digest(parts.method.as_str(), target, &parts.headers, body),
+        })
+    }
+
+    /// Has a command decided.
+    pub(crate) async fn submit(
+        &self,
+        identity: Identity,
+        action: Action,
+    ) -> Result<Accepted, Refusal> {
+        let Identity { request, digest } = identity;
+        let place = self.api.place.clone();
+        let command = Command { request, digest, client: None, place, action };
+        Ok(self.api.region.submit(command).await?)
+    }
+
+    /// What is answered about one operation that was carried out.
+    pub(crate) fn tell(
+        &self,
+        entry: &EntryOutcome,
+        decided_at: Timestamp,
+        echo: Echo,
+    ) -> Result<Answer, Refusal> {
+        let EntryOutcome { effect, key, version } = entry;
+        let (Some(key), Some(version)) = (key, version) else {
+            return Ok(Answer::written(*effect, None, told_without(echo)));
+        };
+        let made = matches!(effect, Effect::Created | Effect::Updated | Effect::Deleted);
+        let echoed = echo == Echo::Representation || *effect == Effect::Read;
+        // A version that this node does not hold yet is told without its content.
+        let stored = if echoed || !made { self.api.store.vread(key, version)? } else { None };
+        let at = if made { Some(decided_at) } else { stored.as_ref().map(|stored| stored.at) };
+        let told = match stored.and_then(|stored| stored.content).filter(|_| echoed) {
+            Some(content) => Told::Resource(content),
+            None => told_without(echo),
+        };
+        let written = at.map(|at| (key.clone(), Stamp { version: version.clone(), at }));
+        Ok(Answer::written(*effect, written, told))
+    }
+}
+
+fn told_without(echo: Echo) -> Told {
+    if echo == Echo::OperationOutcome { Told::Words } else { Told::Done }
+}
+
+/// Says what the write survives, and whether this node shows it already.
+pub(crate) fn marked(answer: Answer, accepted: &Accepted, preferences: Preferences) -> Answer {
+    let durability = match accepted.durability {
+        Durability::Region => "region",
+    };
+    let mut answer = answer.with(DURABILITY, HeaderValue::from_static(durability));
+    if !accepted.applied {
+        answer = answer.with(APPLIED, HeaderValue::from_static("pending"));
+    }
+    match preferences.applied() {
+        Some(applied) => answer.with(PREFERENCE_APPLIED, applied),
+        None => answer,
+    }
+}
+
+/// What a single write asks for.
+fn operation(
+    interaction: Interaction,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Operation, Refusal> {
+    match interaction {
+        Interaction::Create(kind) => {
+            let unless = unless(kind, headers)?;
+            Ok(Operation::Create { draft: draft(body, kind, None)?, unless })
+        }
+        Interaction::Update(key) => {
+            let precondition = condition::precondition(headers)?;
+            let draft = draft(body, key.kind, Some(&key))?;
+            Ok(Operation::Update { key, draft, precondition })
+        }
+        Interaction::UpdateWhere(criteria) => {
+            let precondition = condition::precondition(headers)?;
+            let draft = draft(body, criteria.kind(), None)?;
+            Ok(Operation::UpdateWhere { criteria, draft, precondition })
+        }
+        Interaction::Delete(key) => {
+            Ok(Operation::Delete { key, precondition: condition::precondition(headers)? })
+        }
+        Interaction::DeleteWhere(criteria) => match condition::precondition(headers)? {
+            Precondition::None => Ok(Operation::DeleteWhere { criteria }),
+            _ => Err(InvalidHeader {
+                name: "If-Match",
+                reason: "a conditional delete says by its criteria what it deletes",
+            }
+            .into()),
+        },
+        other => unreachable!("{other:?} does not write one resource"),
+    }
+}
+
+/// The criteria of a conditional create: only if nothing matches.
+fn unless(kind: ResourceType, headers: &HeaderMap) -> Result<Option<Criteria>, Refusal> {
+    let Some(value) = headers.get(IF_NONE_EXIST) else { return Ok(None) };
+    let text = value
+        .to_str()
+        .map_err(|_| InvalidHeader { name: "If-None-Exist", reason: "it is not plain ASCII" })?;
+    // Some clients send the type and the question mark along.
+    let query = text.rsplit_once('?').map_or(text, |(_, query)| query).trim();
+    Criteria::parse(kind, query).map(Some).map_err(Refusal::Criteria)
+}
+
+/// The resource in a body, which must be of that type and, for an update, have that id.
+fn draft(body: &[u8], kind: ResourceType, key: Option<&ResourceKey>) -> Result<Draft, Refusal> {
+    let resource = Resource::parse(body)?;
+    if resource.kind() != kind {
+        let found = resource.kind();
+        return Err(Refusal::WrongType { found, expected: kind });
+    }
+    let wrong_id = |id: Option<&ResourceId>, key: &ResourceKey| Refusal::WrongId {
+        key: key.clone(),
+        found: id.cloned(),
+    };
+    match key {
+        Some(key) if resource.id() != Some(&key.id) => Err(wrong_id(resource.id(), key)),
+        _ => Ok(Draft { resource, links: Vec::new() }),
+    }
+}

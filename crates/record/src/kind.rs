@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The resource types of FHIR R4, in byte order. A type's place in this list is its code on disk:
 /// R4 is closed, so the list never changes.
-const NAMES: [&str; 147] = [
+const NAMES: [&str; 146] = [
     "Account",
     "ActivityDefinition",
     "AdverseEvent",
@@ -99,7 +99,6 @@ const NAMES: [&str; 147] = [
     "MedicinalProductUndesirableEffect",
     "MessageDefinition",
     "MessageHeader",
-    "MetadataResource",
     "MolecularSequence",
     "NamingSystem",
     "NutritionOrder",

@@ -2,13 +2,21 @@
 //! server sets and the rest.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::invalid::{Invalid, ProblemSort};
+use crate::json::{Document, Kind, Minifier, Value};
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
+use crate::structure;
 use crate::timestamp::Timestamp;
+use crate::validate::Validator;
 use crate::version::VersionId;
+
+/// System and code of the tag that reads put on a resource in conflict; it is never stored.
+pub(crate) const CONFLICT_TAG: (&str, &str) = ("urn:chartmesh", "conflict");
 
 /// A validated resource.
 ///
@@ -24,6 +32,54 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Reads and checks a resource of any type.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, and where.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
+        let document = Document::parse(bytes)?;
+        let mut validator = Validator::new();
+        let kind = check(&mut validator, document.root());
+        validator.finish()?;
+        let kind = kind.expect("a resource without problems has a type");
+        Ok(Self::cut(kind, document.root(), &[]).0)
+    }
+
+    /// Cuts a resource that was checked, and says where these ranges of the source, each within one
+    /// string, now stand in its content: those of them that are part of it.
+    pub(crate) fn cut(
+        kind: ResourceType,
+        value: Value<'_>,
+        wanted: &[Range<usize>],
+    ) -> (Self, Vec<Range<usize>>) {
+        let out = Vec::with_capacity(value.span().len());
+        let meta = value.member("meta");
+        let mut placed = Vec::new();
+        let mut writer = Minifier::new(out, wanted);
+        for member in meta.into_iter().flat_map(Value::children) {
+            match &*member.name() {
+                "versionId" | "_versionId" | "lastUpdated" | "_lastUpdated" => {}
+                "tag" => write_tags(&mut writer, member),
+                _ => writer.member(member, writer.out.is_empty()),
+            }
+        }
+        let meta_len = writer.out.len();
+        placed.append(&mut writer.placed);
+
+        let mut writer = Minifier::new(writer.out, wanted);
+        let mut id = None;
+        for member in value.children() {
+            match &*member.name() {
+                "resourceType" | "meta" => {}
+                "id" => id = member.string().and_then(|id| id.parse().ok()),
+                _ => writer.member(member, writer.out.len() == meta_len),
+            }
+        }
+        placed.append(&mut writer.placed);
+        let content = Bytes::from(writer.out);
+        (Self { kind, id, content, meta_len }, placed)
+    }
+
     /// Puts a resource together from its parts, which must come from a parsed resource.
     #[must_use]
     pub fn from_parts(
@@ -81,8 +137,41 @@ impl Resource {
     }
 }
 
+/// Checks a resource: against the table of R4, then by the second opinion. Its type, if that can be
+/// told.
+pub(crate) fn check<'d>(validator: &mut Validator<'d>, value: Value<'d>) -> Option<ResourceType> {
+    let before = validator.problems();
+    let kind = validator.resource(value)?;
+    if validator.problems() == before
+        && let Some((culprit, reason)) = structure::objection(kind, value)
+    {
+        validator.fault(culprit, ProblemSort::Structure, reason);
+    }
+    Some(kind)
+}
+
+/// Writes `meta.tag` without the tag that reads put on resources in conflict.
+fn write_tags(writer: &mut Minifier<'_>, tags: Value<'_>) {
+    let is = |tag: Value<'_>, name: &str, value: &str| {
+        tag.member(name).and_then(Value::string).is_some_and(|string| string == value)
+    };
+    let is_ours = |tag: &Value<'_>| {
+        tag.kind() == Kind::Object
+            && is(*tag, "system", CONFLICT_TAG.0)
+            && is(*tag, "code", CONFLICT_TAG.1)
+    };
+    let first = writer.out.is_empty();
+    if !tags.children().any(|tag| is_ours(&tag)) {
+        return writer.member(tags, first);
+    }
+    let kept: Vec<_> = tags.children().filter(|tag| !is_ours(tag)).collect();
+    if !kept.is_empty() {
+        writer.array("tag", first, &kept);
+    }
+}
+
 /// The first 16 bytes of a SHA-256 of a rendered resource, without its id and the server's meta.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodyHash(pub [u8; 16]);
 
 impl BodyHash {

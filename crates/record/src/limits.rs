@@ -1,0 +1,25 @@
+//! This module names every limit on what is taken in.
+
+/// The longest JSON text, in bytes: a bundle's.
+pub const MAX_JSON_BYTES: usize = 100 * 1024 * 1024;
+
+/// How deep objects and arrays may be nested.
+pub const MAX_JSON_DEPTH: usize = 64;
+
+/// The longest name of a member of a JSON object, in bytes as it stands.
+pub const MAX_NAME_BYTES: usize = 1024;
+
+/// The most members of one JSON object.
+pub const MAX_MEMBERS: usize = 256;
+
+/// The longest string, in bytes (FHIR R4, datatypes, string).
+pub const MAX_STRING_BYTES: usize = 1024 * 1024;
+
+/// How many problems of one input are told.
+pub const MAX_PROBLEMS: usize = 20;
+
+/// The most entries of a batch or transaction.
+pub const MAX_BUNDLE_ENTRIES: usize = 50_000;
+
+/// The largest change set, as [`ChangeSet::size_bytes`](crate::ChangeSet::size_bytes) counts.
+pub const MAX_CHANGE_SET_BYTES: usize = 64 * 1024 * 1024;

@@ -49,3 +49,23 @@ impl fmt::Debug for Exporter {
         f.write_str("Exporter")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics::{counter, histogram};
+
+    #[test]
+    fn what_is_counted_is_rendered_and_times_stand_in_buckets() {
+        let exporter = Exporter::install().unwrap();
+        counter!("chartmesh_tests_total", "kind" => "unit").increment(2);
+        histogram!("chartmesh_test_seconds").record(0.002);
+        exporter.upkeep();
+
+        let text = exporter.render();
+
+        assert!(text.contains(r#"chartmesh_tests_total{kind="unit"} 2"#), "{text}");
+        assert!(text.contains(r#"chartmesh_test_seconds_bucket{le="0.0025"} 1"#), "{text}");
+        assert!(Exporter::install().is_err());
+    }
+}

@@ -1,5 +1,7 @@
 //! This module looks at a node and fills in its status and its gauges.
 
+use std::fmt;
+
 use chartmesh_record::{Cursor, NodeName, Origin, RegionName, SiteName};
 use chartmesh_region::{self as region, AsOf, MemberStatus, Region, RegionStatus};
 use chartmesh_store::{Count, Store};
@@ -24,19 +26,29 @@ pub struct Facts {
 }
 
 /// Looks at a node.
-#[derive(Debug)]
 pub struct Observer {
     facts: Facts,
     store: Store,
     region: Region,
     exporter: Exporter,
+    others: Vec<AlarmSource>,
 }
+
+/// Alarms of a part of the node that this crate does not know.
+type AlarmSource = Box<dyn Fn() -> Vec<Alarm> + Send + Sync>;
 
 impl Observer {
     /// Over these parts of the node.
     #[must_use]
     pub fn new(facts: Facts, store: Store, region: Region, exporter: Exporter) -> Self {
-        Self { facts, store, region, exporter }
+        Self { facts, store, region, exporter, others: Vec::new() }
+    }
+
+    /// Tells these alarms too.
+    #[must_use]
+    pub fn also(mut self, alarms: impl Fn() -> Vec<Alarm> + Send + Sync + 'static) -> Self {
+        self.others.push(Box::new(alarms));
+        self
     }
 
     /// How the node is now.
@@ -60,7 +72,11 @@ impl Observer {
             pending: Vec::new(),
             conflicts: 0,
             held_back: Vec::new(),
-            alarms: alarms.into_iter().map(alarm).collect(),
+            alarms: alarms
+                .into_iter()
+                .map(alarm)
+                .chain(self.others.iter().flat_map(|tell| tell()))
+                .collect(),
             store: self.size(),
             state: place(&state),
         }
@@ -122,6 +138,12 @@ impl Observer {
     fn size(&self) -> StoreSize {
         let Count { resources, versions, bytes } = self.store.counts().total();
         StoreSize { resources, versions, bytes }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 

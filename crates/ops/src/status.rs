@@ -147,3 +147,75 @@ pub struct StoreSize {
     /// Bytes on disk.
     pub bytes: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Status {
+        let text = str::to_owned;
+        let since = || text("2026-11-21T20:00:01.204Z");
+        Status {
+            node: text("pac-1"),
+            region: text("pac"),
+            site: text("yokota"),
+            role: Role::Voter,
+            version: text("0.1.0"),
+            state: State::Region,
+            leader: Some(text("pac-2")),
+            term: 3,
+            horizon: vec![Feed {
+                origin: text("pac.7h2k4m9qzx"),
+                seq: 7,
+                hash: text("00ff"),
+                as_of: Some(since()),
+                age: Some(0.7),
+                closed: false,
+            }],
+            digest: text("00"),
+            silent: vec![Silent { node: text("pac-3"), since: since() }],
+            peers: vec![Peer {
+                node: text("pac-2"),
+                reachable: true,
+                rtt_ms: Some(0.4),
+                clock_offset_ms: None,
+            }],
+            pending: vec![Pending {
+                origin: text("pac.7h2k4m9qzx"),
+                changes: 1,
+                oldest: since(),
+                copies: 2,
+            }],
+            conflicts: 0,
+            held_back: vec![HeldBack {
+                origin: text("eur.7h2k4m9qzx"),
+                seq: 9,
+                reason: text("format 2"),
+            }],
+            alarms: vec![Alarm { code: text("clock"), text: text("..."), since: since() }],
+            store: StoreSize { resources: 1, versions: 2, bytes: 3 },
+        }
+    }
+
+    #[test]
+    fn the_shape_that_tools_read_does_not_change() {
+        let json = serde_json::to_string(&sample()).unwrap();
+
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"node":"pac-1","region":"pac","site":"yokota","role":"voter","version":"0.1.0","#,
+                r#""state":"region","leader":"pac-2","term":3,"horizon":[{"origin":"pac.7h2k4m9qzx","#,
+                r#""seq":7,"hash":"00ff","as_of":"2026-11-21T20:00:01.204Z","age":0.7,"closed":false}],"#,
+                r#""digest":"00","silent":[{"node":"pac-3","since":"2026-11-21T20:00:01.204Z"}],"#,
+                r#""peers":[{"node":"pac-2","reachable":true,"rtt_ms":0.4,"clock_offset_ms":null}],"#,
+                r#""pending":[{"origin":"pac.7h2k4m9qzx","changes":1,"#,
+                r#""oldest":"2026-11-21T20:00:01.204Z","copies":2}],"conflicts":0,"#,
+                r#""held_back":[{"origin":"eur.7h2k4m9qzx","seq":9,"reason":"format 2"}],"#,
+                r#""alarms":[{"code":"clock","text":"...","since":"2026-11-21T20:00:01.204Z"}],"#,
+                r#""store":{"resources":1,"versions":2,"bytes":3}}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), sample());
+    }
+}

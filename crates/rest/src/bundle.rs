@@ -1,15 +1,202 @@
-//! This module carries out batches and transactions.
+//! This module carries out batches and transactions (FHIR R4, http, 3.1.0.11).
+//!
+//! A transaction is one command: all of it or nothing. The entries of a batch are requests of their
+//! own, under ids derived from the batch's; those about one resource keep their order, others run
+//! side by side.
+
+use std::collections::BTreeMap;
 
 use axum::body::Body;
+use bytes::Bytes;
+use chartmesh_record::{
+    Action, BatchEntry, BundledRead, Invalid, Operation, PostedBundle, ReadTarget, ResourceKey,
+};
+use futures::{StreamExt, stream};
 
 use crate::answer::Answer;
+use crate::body::receive;
+use crate::condition::Cached;
+use crate::document::{BundleHead, BundleWriter};
+use crate::identity::Identity;
+use crate::limits::Limits;
+use crate::media;
+use crate::path::{Interaction, Misdirected, Page};
+use crate::preference::Echo;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
+use crate::write::Mark;
+
+/// What one entry of a batch asks for.
+#[derive(Debug)]
+enum Step {
+    Write(Operation),
+    Read(Interaction, Cached),
+}
+
+/// An entry of a batch, counted from 0, and what it asks for.
+type Queued = (usize, Result<Step, Refusal>);
+
+/// What keeps entries of a batch in order: those of one lane follow each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Resource(ResourceKey),
+    Criteria(String),
+    Alone(usize),
+}
 
 impl Server {
     /// `POST [base]`
     pub(crate) async fn bundle(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Refusal> {
-        let _ = (asked, body);
-        Err(Refusal::Fault)
+        self.check_room()?;
+        media::sends_json(&asked.parts.headers)?;
+        let received =
+            receive(body, &asked.parts.headers, &self.api.limits, &self.big_bodies).await?;
+        let bytes = &received.bytes;
+        let (bundle, identity) = self.sized(bytes.len(), || {
+            let bundle = PostedBundle::parse(bytes)?;
+            Ok::<_, Refusal>((bundle, self.identity(asked, bytes)?))
+        })?;
+        match bundle {
+            PostedBundle::Transaction(operations) => {
+                self.transaction(asked, identity, operations).await
+            }
+            PostedBundle::Batch(entries) => self.batch(asked, identity, entries).await,
+        }
+    }
+
+    async fn transaction(
+        &self,
+        asked: &Asked<'_>,
+        identity: Identity,
+        operations: Vec<Operation>,
+    ) -> Result<Answer, Refusal> {
+        let accepted = self.submit(identity, Action::Transaction(operations)).await?;
+        let outcome = &accepted.outcome;
+        let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
+        let answers = self.beside(|| {
+            let told = outcome.entries.iter().map(|entry| self.tell(entry, outcome.at, echo));
+            told.collect::<Result<Vec<_>, _>>()
+        })?;
+        let answer = Answer::document(self.respond("transaction-response", asked, answers));
+        Ok(Mark::of(&accepted).put_on(answer, asked.preferences))
+    }
+
+    async fn batch(
+        &self,
+        asked: &Asked<'_>,
+        identity: Identity,
+        entries: Vec<Result<BatchEntry, Invalid>>,
+    ) -> Result<Answer, Refusal> {
+        self.await_freshness(asked.preferences).await?;
+        let mut lanes: BTreeMap<Lane, Vec<Queued>> = BTreeMap::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let step = entry.map_err(Refusal::from).and_then(Step::of);
+            let lane = step.as_ref().map_or(Lane::Alone(index), |step| step.lane(index));
+            lanes.entry(lane).or_default().push((index, step));
+        }
+        let mut lanes: Vec<_> = lanes.into_values().collect();
+        lanes.sort_by_key(|lane| lane[0].0);
+        let done = stream::iter(lanes)
+            .map(|lane| Box::pin(self.lane(asked, identity, lane)))
+            .buffer_unordered(Limits::BATCH_PARALLEL);
+        let mut done: Vec<_> = done.concat().await;
+        done.sort_by_key(|(index, ..)| *index);
+
+        let mark = done.iter().filter_map(|(_, _, mark)| *mark).reduce(Mark::and);
+        let answers = done.into_iter().map(|(_, answer, _)| answer).collect();
+        let answer = Answer::document(self.respond("batch-response", asked, answers));
+        Ok(match mark {
+            Some(mark) => mark.put_on(answer, asked.preferences),
+            None => answer,
+        })
+    }
+
+    /// Carries out entries one after the other.
+    async fn lane(
+        &self,
+        asked: &Asked<'_>,
+        identity: Identity,
+        steps: Vec<Queued>,
+    ) -> Vec<(usize, Answer, Option<Mark>)> {
+        let mut done = Vec::with_capacity(steps.len());
+        for (index, step) in steps {
+            let result = match step {
+                Ok(step) => self.step(asked, identity.entry(index), step).await,
+                Err(refusal) => Err(refusal),
+            };
+            let (answer, mark) =
+                result.unwrap_or_else(|refusal| (refusal.answer_at(Some(index)), None));
+            done.push((index, answer, mark));
+        }
+        done
+    }
+
+    async fn step(
+        &self,
+        asked: &Asked<'_>,
+        identity: Identity,
+        step: Step,
+    ) -> Result<(Answer, Option<Mark>), Refusal> {
+        let operation = match step {
+            Step::Write(operation) => operation,
+            Step::Read(interaction, cached) => {
+                let answer = self.read(interaction, &cached, asked.base)?;
+                return Ok((answer, None));
+            }
+        };
+        let accepted = self.submit(identity, Action::One(operation)).await?;
+        let entry = accepted.outcome.entries.first().expect("one outcome per operation");
+        let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
+        let answer = self.tell(entry, accepted.outcome.at, echo)?;
+        Ok((answer, Some(Mark::of(&accepted))))
+    }
+
+    fn respond(&self, sort: &'static str, asked: &Asked<'_>, answers: Vec<Answer>) -> Bytes {
+        let mut bundle = BundleWriter::new(&BundleHead { sort, total: None, link: Vec::new() });
+        for answer in answers {
+            let (head, resource) = answer.into_entry(asked.base);
+            bundle.entry(&head, resource.as_deref());
+        }
+        bundle.finish()
+    }
+}
+
+impl Step {
+    fn of(entry: BatchEntry) -> Result<Self, Refusal> {
+        let read: BundledRead = match entry {
+            BatchEntry::Write(operation) => return Ok(Self::Write(operation)),
+            BatchEntry::Read(read) => read,
+        };
+        let cached = Cached::of_entry(&read)?;
+        let interaction = match read.what {
+            ReadTarget::Resource(key) => Interaction::Read(key),
+            ReadTarget::History(key) => Interaction::History(key, Page::first()),
+            ReadTarget::Version(key, text) => match text.parse() {
+                Ok(version) => Interaction::VersionRead(key, version),
+                Err(_) => return Err(Misdirected::NoSuchVersion { text }.into()),
+            },
+        };
+        Ok(Self::Read(interaction, cached))
+    }
+
+    fn lane(&self, index: usize) -> Lane {
+        match self {
+            Self::Read(
+                Interaction::Read(key)
+                | Interaction::VersionRead(key, _)
+                | Interaction::History(key, _),
+                _,
+            )
+            | Self::Write(
+                Operation::Update { key, .. }
+                | Operation::Delete { key, .. }
+                | Operation::Read { key },
+            ) => Lane::Resource(key.clone()),
+            Self::Write(operation) => match operation.criteria() {
+                Some(criteria) => Lane::Criteria(criteria.to_string()),
+                None => Lane::Alone(index),
+            },
+            Self::Read(..) => Lane::Alone(index),
+        }
     }
 }

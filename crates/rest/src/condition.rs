@@ -2,13 +2,14 @@
 //!
 //! ETags are taken weak or strong, quoted or not: `W/"3-a"`, `"3-a"` and `3-a` name one version.
 
-use chartmesh_record::{EntityTag, Precondition, Timestamp, VersionId};
+use chartmesh_record::{BundledRead, EntityTag, Precondition, Timestamp, VersionId};
 use http::header::{
     HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::http_date;
-use crate::limits::Limits;
 
 /// A header that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,16 @@ impl Cached {
             Some(_) => None,
         };
         Ok(Self { tags, since })
+    }
+
+    /// What an entry of a bundle says. A date that cannot be read is ignored.
+    pub(crate) fn of_entry(read: &BundledRead) -> Result<Self, InvalidHeader> {
+        let invalid = InvalidHeader { name: "ifNoneMatch", reason: "it is no list of ETags" };
+        let tags = read.if_none_match.as_deref().map(|text| Tags::parse(text).ok_or(invalid));
+        let since = read.if_modified_since.as_deref().filter(|_| tags.is_none());
+        let since = since.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        let since = since.map(|since| Timestamp(since.unix_timestamp() * 1000));
+        Ok(Self { tags: tags.transpose()?, since })
     }
 
     /// Whether the client holds this version already (304).
@@ -83,39 +94,22 @@ fn tags(
     name: &'static str,
 ) -> Result<Option<Tags>, InvalidHeader> {
     let invalid = |reason| InvalidHeader { name, reason };
-    let mut tags = Vec::new();
-    let mut present = false;
-    for value in headers.get_all(header) {
-        present = true;
-        let mut rest = value.to_str().map_err(|_| invalid("it is not plain ASCII"))?.trim();
-        if rest == "*" {
-            return Ok(Some(Tags::Any));
-        }
-        while !rest.is_empty() {
-            let (tag, after) = one_tag(rest).ok_or_else(|| invalid("a quote is not closed"))?;
-            if !tag.is_empty() {
-                tags.push(EntityTag(tag.to_owned()));
-            }
-            rest = after;
-        }
+    let values = headers.get_all(header).iter().map(|value| value.to_str());
+    let values: Vec<&str> =
+        values.collect::<Result<_, _>>().map_err(|_| invalid("it is not plain ASCII"))?;
+    if values.is_empty() {
+        return Ok(None);
     }
-    match (present, tags.len()) {
-        (false, _) => Ok(None),
-        (true, 0) => Err(invalid("it names no version")),
-        (true, 1..=Limits::ENTITY_TAGS) => Ok(Some(Tags::Some(tags))),
-        (true, _) => Err(invalid("it names too many versions")),
-    }
+    Tags::parse(&values.join(",")).map(Some).ok_or(invalid("it is no list of ETags"))
 }
 
-/// The first tag of a list, and what follows its comma.
-fn one_tag(list: &str) -> Option<(&str, &str)> {
-    let bare = list.strip_prefix("W/").unwrap_or(list);
-    let (tag, after) = match bare.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"')?,
-        None => bare.split_at(bare.find(',').unwrap_or(bare.len())),
-    };
-    let after = after.trim_start();
-    Some((tag.trim(), after.strip_prefix(',').unwrap_or(after).trim_start()))
+impl Tags {
+    fn parse(text: &str) -> Option<Self> {
+        if text.trim() == "*" {
+            return Some(Self::Any);
+        }
+        EntityTag::list(text).map(Self::Some)
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +159,7 @@ mod tests {
             headers(&[(IF_MATCH, "*"), (IF_NONE_MATCH, "*")]),
             headers(&[(IF_NONE_MATCH, "\"1\"")]),
             headers(&[(IF_UNMODIFIED_SINCE, "Sat, 21 Nov 2026 20:00:01 GMT")]),
-            headers(&[(IF_MATCH, &"1,".repeat(Limits::ENTITY_TAGS + 1))]),
+            headers(&[(IF_MATCH, &"1,".repeat(1000))]),
         ] {
             assert!(precondition(&bad).is_err(), "{bad:?}");
         }

@@ -3,7 +3,7 @@
 //! The link to the next page names the last version of this one, so it holds at every node and
 //! after a restart.
 
-use chartmesh_record::{Effect, Generation, ResourceKey};
+use chartmesh_record::{Effect, ResourceKey};
 use chartmesh_store::{Store, StoredVersion};
 
 use crate::answer::{Answer, history_status};
@@ -19,15 +19,16 @@ pub(crate) fn instance(
     page: &Page,
     base: &Base<'_>,
 ) -> Result<Answer, Refusal> {
-    let mut versions = store.history(key, page.after.as_ref(), page.count + 1)?;
+    // One more than is shown: whether there are more, and what was there before.
+    let versions = store.history(key, page.after.as_ref(), page.count + 1)?;
     if versions.is_empty() && page.after.is_none() {
         return Err(Refusal::Unknown { key: key.clone() });
     }
     let more = versions.len() > page.count;
-    versions.truncate(page.count);
 
     let mut links = vec![link("self", key, page, base)];
-    if let Some(last) = versions.last().filter(|_| more) {
+    let last = page.count.checked_sub(1).and_then(|place| versions.get(place));
+    if let Some(last) = last.filter(|_| more) {
         let next = Page { after: Some(last.version.clone()), ..page.clone() };
         links.push(link("next", key, &next, base));
     }
@@ -35,19 +36,26 @@ pub(crate) fn instance(
     let whole = !more && page.after.is_none();
     let total = whole.then_some(versions.len());
     let mut bundle = BundleWriter::new(&BundleHead { sort: "history", total, link: links });
-    for stored in &versions {
-        bundle.entry(&head(key, stored, base), stored.content.as_deref());
+    for (place, stored) in versions.iter().take(page.count).enumerate() {
+        let head = head(key, stored, versions.get(place + 1), base);
+        bundle.entry(&head, stored.content.as_deref());
     }
     Ok(Answer::document(bundle.finish()))
 }
 
 /// What the request of a version was is not kept: it is shown as the PUT or DELETE that has the
 /// same result.
-fn head(key: &ResourceKey, stored: &StoredVersion, base: &Base<'_>) -> EntryHead {
-    let (method, effect) = match (&stored.content, stored.version.generation) {
+fn head(
+    key: &ResourceKey,
+    stored: &StoredVersion,
+    before: Option<&StoredVersion>,
+    base: &Base<'_>,
+) -> EntryHead {
+    let existed = before.is_some_and(|before| before.content.is_some());
+    let (method, effect) = match (&stored.content, existed) {
         (None, _) => ("DELETE", Effect::Deleted),
-        (Some(_), Generation(1)) => ("PUT", Effect::Created),
-        (Some(_), _) => ("PUT", Effect::Updated),
+        (Some(_), false) => ("PUT", Effect::Created),
+        (Some(_), true) => ("PUT", Effect::Updated),
     };
     EntryHead {
         full_url: Some(format!("{}/{key}", base.url())),

@@ -1,14 +1,14 @@
-//! This module names every limit of the FHIR interface.
+//! This module names every limit of the FHIR interface; those of what is sent are `record`'s.
 
 use std::time::Duration;
+
+use chartmesh_record::limits::MAX_JSON_BYTES;
 
 /// What one node takes at most. The defaults suit a node with two cores and 2 GiB of memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The longest request body, in bytes (413).
     pub body_bytes: usize,
-    /// The most entries of a bundle (413).
-    pub bundle_entries: usize,
     /// The most requests under way at once (503).
     pub in_flight: usize,
     /// The most bodies over [`Self::BIG_BODY_BYTES`] held at once; further ones wait.
@@ -24,8 +24,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 100 << 20,
-            bundle_entries: 100_000,
+            body_bytes: MAX_JSON_BYTES,
             in_flight: 1024,
             big_bodies: 4,
             body_stall: Duration::from_secs(30),
@@ -42,8 +41,6 @@ impl Limits {
     pub const TARGET_BYTES: usize = 8 << 10;
     /// The longest `Idempotency-Key`, in bytes.
     pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
-    /// The most ETags of one header.
-    pub const ENTITY_TAGS: usize = 64;
     /// From this size on a body waits for one of the places for big ones, in bytes.
     pub const BIG_BODY_BYTES: usize = 1 << 20;
     /// From this size on a body is parsed beside the threads that serve connections, in bytes.

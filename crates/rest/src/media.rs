@@ -27,8 +27,9 @@ pub(crate) fn accepts(headers: &HeaderMap, format: Option<&str>) -> Result<(), N
         let json = format.eq_ignore_ascii_case("json") || is_json(&format);
         return if json { Ok(()) } else { Err(NotAcceptable { wanted: format }) };
     }
+    // What nearly all clients send is not looked at closely.
     let mut values = headers.get_all(ACCEPT).iter().peekable();
-    if values.peek().is_none() {
+    if values.peek().is_none_or(|value| *value == "*/*" || *value == JSON[0]) {
         return Ok(());
     }
     let values = values.map(|value| value.to_str().unwrap_or_default());

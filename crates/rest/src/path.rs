@@ -49,6 +49,13 @@ pub(crate) struct Page {
     pub(crate) after: Option<VersionId>,
 }
 
+impl Page {
+    /// The newest versions, as many as a page usually has.
+    pub(crate) fn first() -> Self {
+        Self { count: Limits::PAGE_ENTRIES, after: None }
+    }
+}
+
 /// Why a method, path and query ask for nothing that can be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Misdirected {
@@ -303,7 +310,7 @@ mod tests {
         let key = ResourceKey { kind: kind("Patient"), id: "a-1.B".parse().unwrap() };
         let version: VersionId = "3-pac.7h2k4m9qzx".parse().unwrap();
         let criteria = Criteria::parse(kind("Patient"), "identifier=a|1").unwrap();
-        let first = Page { count: Limits::PAGE_ENTRIES, after: None };
+        let first = Page::first();
         let check = |request: &str, expect: Interaction| {
             assert_eq!(parse(request), Ok(expect), "{request}");
         };

@@ -82,7 +82,12 @@ impl Server {
         let base = Base::of(&parts);
         let mut kind = Kind::Other;
         let result = self.guarded(&parts, body, &base, &mut kind).await;
-        let answer = result.unwrap_or_else(|refusal| refusal.answer());
+        let answer = result.unwrap_or_else(|refusal| {
+            if let Refusal::Store(corrupt) = &refusal {
+                tracing::error!(%corrupt, "the store cannot be read");
+            }
+            refusal.answer()
+        });
         let mut response = answer.into_response(&base);
         if parts.method == Method::HEAD {
             response = without_body(response);
@@ -91,7 +96,9 @@ impl Server {
         let look = || (region.status().state, region.as_of());
         self.freshness.stamp(response.headers_mut(), &**clock, region_name, look);
         let took = clock.monotonic().saturating_sub(started);
-        self.account.note(kind, response.status(), took);
+        let status = response.status();
+        self.account.note(kind, status, took);
+        tracing::debug!(method = %parts.method, path = parts.uri.path(), %status, ?took, "answered");
         response
     }
 

@@ -54,7 +54,7 @@ impl Server {
         let accepted = self.submit(identity, Action::One(operation)).await?;
         let entry = accepted.outcome.entries.first().expect("one outcome per operation");
         let answer = self.tell(entry, accepted.outcome.at, preferences.echo.unwrap_or_default())?;
-        Ok(marked(answer, &accepted, *preferences))
+        Ok(Mark::of(&accepted).put_on(answer, *preferences))
     }
 
     /// Refuses writes while the disk is nearly full.
@@ -114,18 +114,36 @@ fn told_without(echo: Echo) -> Told {
     if echo == Echo::OperationOutcome { Told::Words } else { Told::Done }
 }
 
-/// Says what the write survives, and whether this node shows it already.
-pub(crate) fn marked(answer: Answer, accepted: &Accepted, preferences: Preferences) -> Answer {
-    let durability = match accepted.durability {
-        Durability::Region => "region",
-    };
-    let mut answer = answer.with(DURABILITY, HeaderValue::from_static(durability));
-    if !accepted.applied {
-        answer = answer.with(APPLIED, HeaderValue::from_static("pending"));
+/// What a write survives, and whether this node shows it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    durability: Durability,
+    applied: bool,
+}
+
+impl Mark {
+    /// Of one write.
+    pub(crate) fn of(accepted: &Accepted) -> Self {
+        Self { durability: accepted.durability, applied: accepted.applied }
     }
-    match preferences.applied() {
-        Some(applied) => answer.with(PREFERENCE_APPLIED, applied),
-        None => answer,
+
+    /// Of several: the least.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let Durability::Region = other.durability;
+        Self { applied: self.applied && other.applied, ..self }
+    }
+
+    /// Says it in the headers of an answer, with the preferences that have shaped it.
+    pub(crate) fn put_on(self, answer: Answer, preferences: Preferences) -> Answer {
+        let Durability::Region = self.durability;
+        let mut answer = answer.with(DURABILITY, HeaderValue::from_static("region"));
+        if !self.applied {
+            answer = answer.with(APPLIED, HeaderValue::from_static("pending"));
+        }
+        match preferences.applied() {
+            Some(applied) => answer.with(PREFERENCE_APPLIED, applied),
+            None => answer,
+        }
     }
 }
 

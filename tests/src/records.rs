@@ -7,26 +7,24 @@ use std::path::Path;
 use anyhow::Context;
 use tar::Archive;
 
-/// The file of an archive: its name without folders, and its text.
-pub type Document = (String, String);
+/// The file of an archive: its path, and its bytes.
+pub type Document = (String, Vec<u8>);
 
-/// The files of a `.tar.zst` that end so, in the order of their names.
+/// The files of a `.tar.zst` whose names end so, in the order of their paths.
 ///
 /// # Errors
-/// The archive cannot be read, or a file in it is not text.
+/// The archive cannot be read.
 pub fn documents(archive: &Path, ending: &str) -> anyhow::Result<Vec<Document>> {
     let file = File::open(archive).with_context(|| archive.display().to_string())?;
     let mut archive = Archive::new(zstd::Decoder::new(file)?);
     let mut documents = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(ending) && entry.header().entry_type().is_file() {
+        let path = entry.path()?.to_string_lossy().into_owned();
+        if path.ends_with(ending) && entry.header().entry_type().is_file() {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
-            let text = String::from_utf8(bytes).with_context(|| name.clone())?;
-            documents.push((name, text));
+            documents.push((path, bytes));
         }
     }
     documents.sort();

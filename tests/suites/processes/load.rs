@@ -70,9 +70,13 @@ impl Load {
 
     /// Waits until a write is accepted that was asked for after `instant`.
     pub(crate) async fn accepts_after(&self, instant: Instant) {
-        while !self.operations().iter().any(|done| done.asked > instant && is_accepted_write(done)) {
+        while !self.operations().iter().any(|done| done.asked > instant && is_accepted_write(done))
+        {
             sleep(Duration::from_millis(50)).await;
-            assert!(self.now() - instant < Duration::from_secs(60), "no write is accepted any more");
+            assert!(
+                self.now() - instant < Duration::from_secs(60),
+                "no write is accepted any more"
+            );
         }
     }
 

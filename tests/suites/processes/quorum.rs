@@ -22,8 +22,7 @@ async fn without_a_quorum_reads_go_on_and_writes_are_told_to_come_back() {
     let read = client.ask(Ask::get("/fhir/Patient/one")).await.unwrap();
     assert_eq!(read.status, 200);
     assert_eq!(client.ask(Ask::get("/health/ready")).await.unwrap().status, 200);
-    let newest =
-        Ask::get("/fhir/Patient/one").with("prefer", "chartmesh-consistency=linearizable");
+    let newest = Ask::get("/fhir/Patient/one").with("prefer", "chartmesh-consistency=linearizable");
     assert_eq!(client.ask(newest).await.unwrap().status, 503);
 
     cluster.spawn(1, &[]).unwrap();

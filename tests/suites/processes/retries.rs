@@ -34,8 +34,10 @@ async fn a_request_repeated_after_a_leader_change_gets_the_recorded_answer() {
     let updated_again = ask_until_decided(&mut client, &update).await;
     assert_eq!(created.status, 201);
     assert_eq!(created_again.status, 201);
-    assert_eq!(created_again.header("location"), created.header("location").replace(
-        &cluster.url(leader), &cluster.url(other)));
+    assert_eq!(
+        created_again.header("location"),
+        created.header("location").replace(&cluster.url(leader), &cluster.url(other))
+    );
     assert_eq!(updated_again.version(), updated.version());
     let history = client.ask(Ask::get("/fhir/Patient/bed-1/_history")).await.unwrap();
     assert_eq!(history.json()["entry"].as_array().map(Vec::len), Some(1), "{}", history.text());

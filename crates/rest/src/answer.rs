@@ -42,8 +42,8 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) version: VersionId,
-    /// Its `lastUpdated`.
-    pub(crate) at: Timestamp,
+    /// Its `lastUpdated`, if this node knows it.
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// What an answer holds.
@@ -138,7 +138,7 @@ impl Answer {
         }
         if let Some(Stamp { version, at }) = &self.stamp {
             headers.insert(ETAG, tag(version));
-            headers.insert(LAST_MODIFIED, http_date::format(*at));
+            headers.extend(at.map(|at| (LAST_MODIFIED, http_date::format(at))));
         }
         if let Some((key, version)) = self.location {
             let location = format!("{}/{key}/_history/{version}", base.url());
@@ -167,7 +167,7 @@ impl Answer {
                 .as_ref()
                 .map(|(key, version)| format!("{key}/_history/{version}")),
             etag: stamp.map(|stamp| format!("W/\"{}\"", stamp.version)),
-            last_modified: stamp.map(|stamp| stamp.at.to_string()),
+            last_modified: stamp.and_then(|stamp| stamp.at).map(|at| at.to_string()),
             outcome,
         };
         let full_url = self.location.map(|(key, _)| format!("{}/{key}", base.url()));
@@ -236,7 +236,7 @@ impl Refusal {
                 answer.headers.push((RETRY_AFTER, BUSY_RETRY_AFTER_S.into()));
             }
             Self::Gone { version, at, .. } => {
-                answer.stamp = Some(Stamp { version: version.clone(), at: *at });
+                answer.stamp = Some(Stamp { version: version.clone(), at: Some(*at) });
             }
             Self::Rejected(Rejection { reason, .. }) => {
                 let heads = heads(reason).filter(|heads| heads.current().is_some());

@@ -25,7 +25,7 @@ pub(crate) enum BodyError {
 #[derive(Debug)]
 pub(crate) struct Received<'s> {
     pub(crate) bytes: Bytes,
-    _place: Option<SemaphorePermit<'s>>,
+    pub(crate) _place: Option<SemaphorePermit<'s>>,
 }
 
 /// Reads the whole body. One that comes in one piece is not copied.

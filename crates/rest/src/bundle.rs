@@ -14,7 +14,7 @@ use chartmesh_record::{
 use futures::{StreamExt, stream};
 
 use crate::answer::Answer;
-use crate::body::receive;
+use crate::body::{Received, receive};
 use crate::condition::Cached;
 use crate::document::{BundleHead, BundleWriter};
 use crate::identity::Identity;
@@ -47,15 +47,15 @@ enum Lane {
 impl Server {
     /// `POST [base]`
     pub(crate) async fn bundle(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Refusal> {
-        self.check_room()?;
-        media::sends_json(&asked.parts.headers)?;
-        let received =
-            receive(body, &asked.parts.headers, &self.api.limits, &self.big_bodies).await?;
-        let bytes = &received.bytes;
+        let headers = &asked.parts.headers;
+        media::sends_json(headers)?;
+        let Received { bytes, _place } =
+            receive(body, headers, &self.api.limits, &self.big_bodies).await?;
         let (bundle, identity) = self.sized(bytes.len(), || {
-            let bundle = PostedBundle::parse(bytes)?;
-            Ok::<_, Refusal>((bundle, self.identity(asked, bytes)?))
+            let bundle = PostedBundle::parse(&bytes)?;
+            Ok::<_, Refusal>((bundle, self.identity(asked, &bytes)?))
         })?;
+        drop(bytes);
         match bundle {
             PostedBundle::Transaction(operations) => {
                 self.transaction(asked, identity, operations).await
@@ -73,11 +73,15 @@ impl Server {
         let accepted = self.submit(identity, Action::Transaction(operations)).await?;
         let outcome = &accepted.outcome;
         let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
-        let answers = self.beside(|| {
+        let response = self.beside(|| {
             let told = outcome.entries.iter().map(|entry| self.tell(entry, outcome.at, echo));
-            told.collect::<Result<Vec<_>, _>>()
+            Ok::<_, Refusal>(respond(
+                "transaction-response",
+                asked,
+                told.collect::<Result<_, _>>()?,
+            ))
         })?;
-        let answer = Answer::document(self.respond("transaction-response", asked, answers));
+        let answer = Answer::document(response);
         Ok(Mark::of(&accepted).put_on(answer, asked.preferences))
     }
 
@@ -104,7 +108,7 @@ impl Server {
 
         let mark = done.iter().filter_map(|(_, _, mark)| *mark).reduce(Mark::and);
         let answers = done.into_iter().map(|(_, answer, _)| answer).collect();
-        let answer = Answer::document(self.respond("batch-response", asked, answers));
+        let answer = Answer::document(respond("batch-response", asked, answers));
         Ok(match mark {
             Some(mark) => mark.put_on(answer, asked.preferences),
             None => answer,
@@ -150,15 +154,15 @@ impl Server {
         let answer = self.tell(entry, accepted.outcome.at, echo)?;
         Ok((answer, Some(Mark::of(&accepted))))
     }
+}
 
-    fn respond(&self, sort: &'static str, asked: &Asked<'_>, answers: Vec<Answer>) -> Bytes {
-        let mut bundle = BundleWriter::new(&BundleHead { sort, total: None, link: Vec::new() });
-        for answer in answers {
-            let (head, resource) = answer.into_entry(asked.base);
-            bundle.entry(&head, resource.as_deref());
-        }
-        bundle.finish()
+fn respond(sort: &'static str, asked: &Asked<'_>, answers: Vec<Answer>) -> Bytes {
+    let mut bundle = BundleWriter::new(&BundleHead { sort, total: None, link: Vec::new() });
+    for answer in answers {
+        let (head, resource) = answer.into_entry(asked.base);
+        bundle.entry(&head, resource.as_deref());
     }
+    bundle.finish()
 }
 
 impl Step {

@@ -282,6 +282,20 @@ fn decode(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_path_and_query_is_understood_or_refused(
+            method in "GET|PUT|POST|DELETE|PATCH|X",
+            path in "(Patient|metadata|_history|%|\\$|[a-zA-Z%./_-]{0,9}|/){0,7}",
+            query in prop::option::of("([_a-z%+0-9]{0,8}[=&]?){0,5}"),
+            strict: bool,
+        ) {
+            let method = method.parse().unwrap();
+            let _ = interaction(&method, &path, &Query::new(query.as_deref()), strict);
+        }
+    }
 
     fn parse(request: &str) -> Result<Interaction, Misdirected> {
         let (method, target) = request.split_once(' ').unwrap();

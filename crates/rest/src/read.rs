@@ -48,7 +48,7 @@ fn version_answer(
     let Some(content) = content else {
         return Err(Refusal::Gone { key: key.clone(), version, at });
     };
-    let stamp = Stamp { version, at };
+    let stamp = Stamp { version, at: Some(at) };
     if cached.holds(&stamp.version, at) {
         return Ok(Answer::not_modified(stamp));
     }

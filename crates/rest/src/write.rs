@@ -38,7 +38,6 @@ impl Server {
         interaction: Interaction,
     ) -> Result<Answer, Refusal> {
         let Asked { parts, preferences, .. } = asked;
-        self.check_room()?;
         let deletes = matches!(interaction, Interaction::Delete(_) | Interaction::DeleteWhere(_));
         let body = if deletes { Body::empty() } else { body };
         if !deletes {
@@ -57,12 +56,6 @@ impl Server {
         Ok(Mark::of(&accepted).put_on(answer, *preferences))
     }
 
-    /// Refuses writes while the disk is nearly full.
-    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
-        let Api { store, clock, limits, .. } = &self.api;
-        self.room.check(store, &**clock, limits.disk_reserve_bytes)
-    }
-
     /// The identity of a request with this body.
     pub(crate) fn identity(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Identity, Refusal> {
         let parts = asked.parts;
@@ -73,16 +66,17 @@ impl Server {
         })
     }
 
-    /// Has a command decided.
+    /// Has a command decided, unless the disk is nearly full.
     pub(crate) async fn submit(
         &self,
         identity: Identity,
         action: Action,
     ) -> Result<Accepted, Refusal> {
+        let Api { store, region, clock, place, limits, .. } = &self.api;
+        self.room.check(store, &**clock, limits.disk_reserve_bytes)?;
         let Identity { request, digest } = identity;
-        let place = self.api.place.clone();
-        let command = Command { request, digest, client: None, place, action };
-        Ok(self.api.region.submit(command).await?)
+        let command = Command { request, digest, client: None, place: place.clone(), action };
+        Ok(region.submit(command).await?)
     }
 
     /// What is answered about one operation that was carried out.
@@ -105,8 +99,8 @@ impl Server {
             Some(content) => Told::Resource(content),
             None => told_without(echo),
         };
-        let written = at.map(|at| (key.clone(), Stamp { version: version.clone(), at }));
-        Ok(Answer::written(*effect, written, told))
+        let stamp = Stamp { version: version.clone(), at };
+        Ok(Answer::written(*effect, Some((key.clone(), stamp)), told))
     }
 }
 

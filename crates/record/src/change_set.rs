@@ -108,6 +108,28 @@ pub enum Effect {
 }
 
 impl ChangeSet {
+    /// How many bytes it takes in canonical form, at the most: content counted to the byte, names
+    /// and numbers generously.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        const NAME: usize = 48;
+        const KEY: usize = 128;
+        let entry = |entry: &EntryOutcome| {
+            16 + entry.key.as_ref().map_or(0, |_| KEY)
+                + entry.version.as_ref().map_or(0, |_| 2 * NAME)
+        };
+        let version = |version: &Version| {
+            let Ancestry { seen, kept } = &version.ancestry;
+            let text = version.criteria.as_ref().map_or(0, String::len);
+            let content = version.content.as_ref().map_or(0, Bytes::len);
+            64 + KEY + NAME * (seen.len() * 2 + kept.len() * 2) + text + content
+        };
+        let client = self.client.as_ref().map_or(0, String::len);
+        256 + client
+            + self.entries.iter().map(entry).sum::<usize>()
+            + self.versions.iter().map(version).sum::<usize>()
+    }
+
     /// What its request is answered.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
+use sha2::{Digest, Sha256};
+
 use crate::criteria::Criteria;
-use crate::kind::ResourceKey;
+use crate::kind::{ResourceId, ResourceKey};
 use crate::name::{NodeName, SiteName};
 use crate::resource::Resource;
 
@@ -139,6 +141,75 @@ pub enum LinkTarget {
     Entry(usize),
     /// The one resource that matches (a conditional reference).
     Match(Criteria),
+}
+
+impl Command {
+    /// The operations, in the request's order.
+    #[must_use]
+    pub fn operations(&self) -> &[Operation] {
+        match &self.action {
+            Action::One(operation) => std::slice::from_ref(operation),
+            Action::Transaction(entries) => entries,
+        }
+    }
+
+    /// The id that a resource gets which this operation creates: a retry derives the same.
+    #[must_use]
+    pub fn derived_id(&self, place: usize) -> ResourceId {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"chartmesh id ")
+            .chain_update(self.request.0)
+            .chain_update(self.digest.0)
+            .chain_update((place as u64).to_be_bytes())
+            .finalize()
+            .into();
+        ResourceId::from_bytes(hash.first_chunk().copied().expect("32 bytes hold 16"))
+    }
+
+    /// Whether all links lie where they can be filled in, and refer to entries that there are.
+    /// What decodes or builds a command sees to it; only sound commands are judged.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let operations = self.operations();
+        operations.iter().filter_map(Operation::draft).all(|draft| draft.is_sound(operations.len()))
+    }
+}
+
+impl Operation {
+    /// What it writes; none for what deletes or reads.
+    #[must_use]
+    pub fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Create { draft, .. }
+            | Self::Update { draft, .. }
+            | Self::UpdateWhere { draft, .. } => Some(draft),
+            Self::Delete { .. } | Self::DeleteWhere { .. } | Self::Read { .. } => None,
+        }
+    }
+
+    /// What it searches for, where it is conditional.
+    #[must_use]
+    pub fn criteria(&self) -> Option<&Criteria> {
+        match self {
+            Self::Create { unless, .. } => unless.as_ref(),
+            Self::UpdateWhere { criteria, .. } | Self::DeleteWhere { criteria } => Some(criteria),
+            Self::Update { .. } | Self::Delete { .. } | Self::Read { .. } => None,
+        }
+    }
+}
+
+impl Draft {
+    fn is_sound(&self, entries: usize) -> bool {
+        let (meta, all) = (self.resource.meta_len(), self.resource.content().len());
+        let mut free = 0;
+        self.links.iter().all(|Link { at, target }| {
+            let lies_within = at.start < at.end
+                && (at.end <= meta || meta <= at.start && at.end <= all)
+                && free <= at.start;
+            free = at.end;
+            lies_within && !matches!(target, LinkTarget::Entry(entry) if *entry >= entries)
+        })
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -74,7 +74,7 @@ pub enum InvalidCriteria {
 }
 
 /// The types of R4 whose resources have no identifier: criteria by it would match nothing, silently.
-const WITHOUT_IDENTIFIER: [&str; 29] = [
+const WITHOUT_IDENTIFIER: [&str; 28] = [
     "AuditEvent",
     "Binary",
     "CapabilityStatement",
@@ -89,7 +89,6 @@ const WITHOUT_IDENTIFIER: [&str; 29] = [
     "MedicinalProductManufactured",
     "MedicinalProductUndesirableEffect",
     "MessageHeader",
-    "MetadataResource",
     "NamingSystem",
     "OperationDefinition",
     "OperationOutcome",

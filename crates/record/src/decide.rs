@@ -1,13 +1,36 @@
 //! This module judges commands: a pure function of a command, what is held, and the time.
+//!
+//! ```text
+//! Command --rule, over a View and what the batch has written--> Decision (small)
+//! Decision + Command --assemble--> ChangeSet (with the content)
+//! ```
+//!
+//! Who orders a feed judges waiting commands as a [`Batch`]; each sees what the ones before it have
+//! changed. A refused command leaves the batch as it was. A retry, known by its request id or by an
+//! id that it derived, changes nothing.
+
+mod decision;
+mod overlay;
+mod rejection;
+mod rule;
+
+use std::collections::HashMap;
 
 use crate::ancestry::Heads;
 use crate::change_set::{ChangeSet, Outcome};
 use crate::command::{Command, RequestDigest, RequestId};
 use crate::criteria::Criteria;
 use crate::kind::{ResourceId, ResourceKey};
+use crate::limits::MAX_CHANGE_SET_BYTES;
 use crate::position::{Cursor, Seq};
 use crate::timestamp::Timestamp;
 use crate::version::{Origin, VersionId};
+
+pub use decision::{Decision, Ruling, UnfitDecision};
+pub use rejection::{Rejection, RejectionReason};
+
+use overlay::Overlay;
+use rule::{Ruled, Stop, rule};
 
 /// What is held, to be read while commands are judged: one consistent state.
 pub trait View {
@@ -36,7 +59,8 @@ pub struct Recorded {
 /// Commands judged in turn, each over what is held and what the ones before it have changed.
 #[derive(Debug)]
 pub struct Batch<'v, V> {
-    view: &'v V,
+    held: Overlay<'v, V>,
+    requests: HashMap<RequestId, Recorded>,
     origin: Origin,
     next: Seq,
 }
@@ -44,8 +68,13 @@ pub struct Batch<'v, V> {
 /// What becomes of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It changes something: this change set, next in the feed.
-    Change(ChangeSet),
+    /// It changes something: next in the feed.
+    Change {
+        /// What was decided, without the content that the command carries.
+        decision: Decision,
+        /// All of it: what `decision.assemble(command)` gives.
+        change_set: ChangeSet,
+    },
     /// It changes nothing, or was judged before: this is the answer.
     Answer(Outcome),
     /// It is the client's fault.
@@ -54,113 +83,62 @@ pub enum Judgement {
     Lacking(VersionId),
 }
 
-/// Why a command is refused, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct Rejection {
-    /// The entry of the transaction, counted from 0.
-    pub entry: Option<usize>,
-    /// Why.
-    pub reason: RejectionReason,
-}
-
-/// Why a command is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RejectionReason {
-    /// The request id was used for something else (422).
-    #[error("the idempotency key was used before for a request with other content")]
-    RequestReused,
-    /// The precondition does not hold: the client has not seen what stands (412).
-    #[error("{key} is not as the precondition says: {}", show_heads(heads))]
-    Precondition {
-        /// Which resource.
-        key: ResourceKey,
-        /// Its heads.
-        heads: Heads,
-    },
-    /// A plain delete of a resource with several live heads (412).
-    #[error(
-        "{key} has several versions in conflict: name the ones to delete with If-Match: {}",
-        show_heads(heads)
-    )]
-    ConflictedDelete {
-        /// Which resource.
-        key: ResourceKey,
-        /// Its heads.
-        heads: Heads,
-    },
-    /// Criteria that must match at the most one resource match several (412).
-    #[error("{criteria} matches more than one resource")]
-    SeveralMatches {
-        /// The criteria.
-        criteria: Criteria,
-    },
-    /// A conditional reference that matches nothing (412).
-    #[error("the conditional reference {criteria} matches no resource")]
-    NoMatch {
-        /// The criteria.
-        criteria: Criteria,
-    },
-    /// The id in the body is not that of the resource that matched (400).
-    #[error("the body's id is {sent}, but the criteria match {found}")]
-    IdMismatch {
-        /// The id in the body.
-        sent: ResourceId,
-        /// What matched.
-        found: ResourceKey,
-    },
-    /// Two entries of a transaction write one resource (400).
-    #[error("{key} is written by entry {other} too: a transaction may name a resource once")]
-    DuplicateTarget {
-        /// Which resource.
-        key: ResourceKey,
-        /// The other entry.
-        other: usize,
-    },
-    /// A read inside a transaction finds nothing (404).
-    #[error("{key} is not known")]
-    NotFound {
-        /// Which resource.
-        key: ResourceKey,
-    },
-    /// A read inside a transaction finds a deletion (410).
-    #[error("{key} is deleted")]
-    Gone {
-        /// Which resource.
-        key: ResourceKey,
-    },
-    /// More than a change set may hold (413).
-    #[error("the change would take {bytes} bytes; the limit is {limit}")]
-    TooLarge {
-        /// What it would take.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-}
-
-fn show_heads(heads: &Heads) -> String {
-    let names: Vec<String> =
-        heads.distinct().map(|head| format!("W/\"{}\"", head.version)).collect();
-    if names.is_empty() {
-        "it does not exist".to_owned()
-    } else {
-        format!("current is {}", names.join(", "))
-    }
-}
-
 impl<'v, V: View> Batch<'v, V> {
     /// A batch that goes on at this place of its origin's feed.
     pub fn new(view: &'v V, extends: &Cursor) -> Self {
-        Self { view, origin: extends.origin.clone(), next: extends.seq.next() }
+        Self {
+            held: Overlay::new(view),
+            requests: HashMap::new(),
+            origin: extends.origin.clone(),
+            next: extends.seq.next(),
+        }
     }
 
     /// Judges a command that is decided at this instant, which must not be before that of the last.
     ///
     /// # Errors
     /// When the view cannot be read; the batch is as before then.
+    ///
+    /// # Panics
+    /// When the command is not [sound](Command::is_sound).
     pub fn judge(&mut self, command: &Command, at: Timestamp) -> Result<Judgement, V::Error> {
-        let _ = (command, at, self.view, &self.origin, self.next);
-        unimplemented!()
+        assert!(command.is_sound(), "only sound commands are judged");
+        let recorded = match self.requests.get(&command.request) {
+            Some(recorded) => Some(recorded.clone()),
+            None => self.held.beneath().request(&command.request)?,
+        };
+        if let Some(recorded) = recorded {
+            return Ok(if recorded.digest == command.digest {
+                Judgement::Answer(recorded.outcome)
+            } else {
+                Judgement::Refused(Rejection::of_all(RejectionReason::RequestReused))
+            });
+        }
+
+        let Ruled { rulings, matches, written } = match rule(&self.held, &self.origin, command, at)
+        {
+            Ok(ruled) => ruled,
+            Err(Stop::Unreadable(error)) => return Err(error),
+            Err(Stop::Refused(rejection)) => return Ok(Judgement::Refused(rejection)),
+            Err(Stop::Lacking(version)) => return Ok(Judgement::Lacking(version)),
+            Err(Stop::Answered(outcome)) => return Ok(Judgement::Answer(outcome)),
+        };
+        let decision =
+            Decision { origin: self.origin.clone(), seq: self.next, at, rulings, matches };
+        let change_set = decision.assemble(command).expect("it was made from this command");
+        let bytes = change_set.size_bytes();
+        if bytes > MAX_CHANGE_SET_BYTES {
+            let reason = RejectionReason::TooLarge { bytes, limit: MAX_CHANGE_SET_BYTES };
+            return Ok(Judgement::Refused(Rejection::of_all(reason)));
+        }
+
+        self.held.absorb(written, &change_set);
+        let recorded = Recorded { digest: command.digest, outcome: change_set.outcome() };
+        self.requests.insert(command.request, recorded);
+        self.next = self.next.next();
+        Ok(Judgement::Change { decision, change_set })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,21 +8,35 @@
 //! `rest` parses with it, `region` decides with it, `store` keeps what it describes.
 
 mod ancestry;
+mod bundle;
 mod change_set;
 mod clock;
 mod command;
 mod criteria;
 mod decide;
+mod definitions;
+mod entity_tag;
 mod identifier;
+mod invalid;
+mod json;
 mod kind;
+pub mod limits;
+mod links;
 mod mutant;
 mod name;
+mod narrative;
 mod position;
+mod primitive;
 mod resource;
+mod structure;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod timestamp;
+mod validate;
 mod version;
 
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
+pub use bundle::{BatchEntry, BundledRead, PostedBundle, ReadTarget};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
 pub use clock::{Clock, Random};
 pub use command::{
@@ -30,8 +44,11 @@ pub use command::{
     RequestDigest, RequestId,
 };
 pub use criteria::{Criteria, InvalidCriteria, Term, Token, TokenSystem};
-pub use decide::{Batch, Judgement, Recorded, Rejection, RejectionReason, View};
+pub use decide::{
+    Batch, Decision, Judgement, Recorded, Rejection, RejectionReason, Ruling, UnfitDecision, View,
+};
 pub use identifier::{Identifier, identifiers};
+pub use invalid::{Invalid, Problem, ProblemSort};
 pub use kind::{InvalidResourceId, ResourceId, ResourceKey, ResourceType, UnknownResourceType};
 pub use mutant::mutant;
 pub use name::{InvalidName, Name, NodeName, RegionName, SiteName};

@@ -21,5 +21,8 @@ pub const MAX_PROBLEMS: usize = 20;
 /// The most entries of a batch or transaction.
 pub const MAX_BUNDLE_ENTRIES: usize = 50_000;
 
+/// The most ETags of one condition.
+pub const MAX_ENTITY_TAGS: usize = 64;
+
 /// The largest change set, as [`ChangeSet::size_bytes`](crate::ChangeSet::size_bytes) counts.
 pub const MAX_CHANGE_SET_BYTES: usize = 64 * 1024 * 1024;

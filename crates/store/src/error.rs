@@ -1,6 +1,6 @@
 //! This module says what can go wrong, sorted by what can be done about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chartmesh_record::Cursor;
 
@@ -103,9 +103,4 @@ pub enum LogError {
     /// The log was closed before it was written.
     #[error("the log is closed")]
     Closed,
-}
-
-/// Sorts what RocksDB says.
-pub(crate) fn corrupt(dir: &Path, what: impl ToString) -> Corrupt {
-    Corrupt { dir: dir.to_owned(), what: what.to_string() }
 }

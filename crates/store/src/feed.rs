@@ -4,6 +4,8 @@ use chartmesh_record::{ChainHash, Cursor};
 use chartmesh_wire::Canonical;
 
 use crate::error::FeedError;
+use crate::keys::FeedPlace;
+use crate::reader::Reader;
 use crate::store::Store;
 
 impl Store {
@@ -17,7 +19,32 @@ impl Store {
         after: &Cursor,
         max_bytes: usize,
     ) -> Result<Vec<(Canonical, ChainHash)>, FeedError> {
-        let _ = (after, max_bytes);
-        unimplemented!()
+        let reader = Reader::live(&self.inner);
+        let code = self.inner.origins.read().expect("no holder panics").code(&after.origin);
+        let Some(origin) = code else { return Ok(Vec::new()) };
+        let place = FeedPlace { origin, seq: after.seq };
+        let held = match after.seq.0 {
+            0 => Some(ChainHash::start(&after.origin)),
+            _ => reader.hash(place)?,
+        };
+        match held {
+            None => return Ok(Vec::new()),
+            Some(hash) if hash != after.hash => {
+                return Err(FeedError::Forked { held: Cursor { hash, ..after.clone() } });
+            }
+            Some(_) => {}
+        }
+        let mut room = max_bytes;
+        let mut given = Vec::new();
+        for change in reader.changes(FeedPlace { seq: after.seq.next(), ..place }) {
+            let (change, hash) = change?;
+            let length = change.bytes().len();
+            if length > room && !given.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(length);
+            given.push((change, hash));
+        }
+        Ok(given)
     }
 }

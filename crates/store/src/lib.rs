@@ -9,17 +9,25 @@
 //! nor Raft's rules, and it takes neither time nor randomness from anywhere.
 
 mod apply;
+mod codec;
 mod counts;
 mod digest;
 mod error;
 mod feed;
+mod find;
+mod keys;
+mod limits;
 mod memory;
+mod origins;
 mod raft_log;
 mod read;
+mod reader;
 mod snapshot;
 mod space;
 mod store;
+mod tables;
 mod verify;
+mod writing;
 
 pub use apply::{Applied, Apply, Run, RunOutcome};
 pub use counts::{Count, Counts};

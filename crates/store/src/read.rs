@@ -1,10 +1,15 @@
 //! This module reads versions.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
-use chartmesh_record::{Heads, ResourceKey, Timestamp, VersionId};
+use chartmesh_record::{Generation, Heads, Recorded, RequestId, ResourceKey, Timestamp, VersionId};
 
 use crate::error::Corrupt;
-use crate::store::Store;
+use crate::keys::{CurrentHead, HeadRow, PiecePlace, VersionKey, VersionRow};
+use crate::origins::is_forgotten;
+use crate::reader::Reader;
+use crate::store::{HEADS, Store, VERSIONS};
 
 /// A version as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +37,7 @@ impl Store {
     /// # Errors
     /// When the disk does not hold what it should.
     pub fn read(&self, key: &ResourceKey) -> Result<Option<Current>, Corrupt> {
-        let _ = key;
-        unimplemented!()
+        Reader::live(&self.inner).current(key)
     }
 
     /// The version of this name.
@@ -45,8 +49,7 @@ impl Store {
         key: &ResourceKey,
         version: &VersionId,
     ) -> Result<Option<StoredVersion>, Corrupt> {
-        let _ = (key, version);
-        unimplemented!()
+        Reader::live(&self.inner).version(key, version)
     }
 
     /// The heads of a resource, the current one first.
@@ -54,8 +57,7 @@ impl Store {
     /// # Errors
     /// When the disk does not hold what it should.
     pub fn heads(&self, key: &ResourceKey) -> Result<Heads, Corrupt> {
-        let _ = key;
-        unimplemented!()
+        Ok(Reader::live(&self.inner).head_row(key)?.heads())
     }
 
     /// The versions of a resource, newest first (by generation, then origin), `limit` at the most,
@@ -69,7 +71,113 @@ impl Store {
         after: Option<&VersionId>,
         limit: usize,
     ) -> Result<Vec<StoredVersion>, Corrupt> {
-        let _ = (key, after, limit);
-        unimplemented!()
+        Reader::live(&self.inner).history(key, after, limit)
+    }
+
+    /// What became of a request, while it is remembered.
+    ///
+    /// # Errors
+    /// When the disk does not hold what it should.
+    pub fn recorded(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {
+        Reader::live(&self.inner).recorded(id)
+    }
+}
+
+impl Reader<'_> {
+    fn current(&self, resource: &ResourceKey) -> Result<Option<Current>, Corrupt> {
+        let key = HeadRow::key(resource);
+        let Some(row) = self.get(HEADS, &key)? else { return Ok(None) };
+        let (head, origin) = CurrentHead::decode(&row)
+            .and_then(|head| Some((head, self.origin(head.place.change.origin)?)))
+            .ok_or_else(|| self.inner.tables.bad_row(HEADS, &key))?;
+        let in_conflict =
+            !head.alone && self.decode_head_row(&key, &row)?.heads().in_conflict();
+        let version = VersionId { generation: head.generation, origin };
+        let stored = self.stored(version, head.at, head.place)?;
+        if stored.content.is_none() != head.deleted {
+            return Err(self.bad_change(head.place.change, "it does not say what its head says"));
+        }
+        Ok(Some(Current { stored, in_conflict }))
+    }
+
+    fn version(
+        &self,
+        resource: &ResourceKey,
+        version: &VersionId,
+    ) -> Result<Option<StoredVersion>, Corrupt> {
+        let code = self.inner.origins.read().expect("no holder panics").code(&version.origin);
+        let Some(origin) = code else { return Ok(None) };
+        let resource = resource.clone();
+        let key = VersionKey { resource, generation: version.generation, origin };
+        let Some(row) = self.version_row(&key)? else { return Ok(None) };
+        self.stored(version.clone(), row.at, row.place(origin)).map(Some)
+    }
+
+    fn history(
+        &self,
+        resource: &ResourceKey,
+        after: Option<&VersionId>,
+        limit: usize,
+    ) -> Result<Vec<StoredVersion>, Corrupt> {
+        let newest = after.map_or(Generation(u64::MAX), |after| after.generation);
+        let mut found: Vec<(VersionId, VersionRow, PiecePlace)> = Vec::new();
+        for row in self.version_rows(resource, newest) {
+            let (key, row) = row?;
+            let name = VersionId { generation: key.generation, origin: self.known(&key)? };
+            let complete = found.last().is_some_and(|(last, ..)| last.generation > key.generation);
+            if complete && found.len() >= limit {
+                break;
+            }
+            if after.is_none_or(|after| name < *after) {
+                found.push((name, row, row.place(key.origin)));
+            }
+        }
+        // Rows of one generation stand in the order of their codes, which mean nothing elsewhere.
+        found.sort_by_key(|(name, ..)| Reverse(name.clone()));
+        found.truncate(limit);
+        found.into_iter().map(|(name, row, place)| self.stored(name, row.at, place)).collect()
+    }
+
+    /// The rows of a resource's versions, from this generation down.
+    pub(crate) fn version_rows(
+        &self,
+        resource: &ResourceKey,
+        newest: Generation,
+    ) -> impl Iterator<Item = Result<(VersionKey, VersionRow), Corrupt>> {
+        let from = VersionKey::from(resource, newest);
+        self.scan(VERSIONS, &from, &VersionKey::prefix(resource)).map(|row| {
+            let (key, value) = row?;
+            VersionKey::decode(&key)
+                .zip(VersionRow::decode(&value))
+                .ok_or_else(|| self.inner.tables.bad_row(VERSIONS, &key))
+        })
+    }
+
+    /// The origin of a version's row.
+    pub(crate) fn known(&self, key: &VersionKey) -> Result<chartmesh_record::Origin, Corrupt> {
+        self.origin(key.origin).ok_or_else(|| self.inner.tables.bad_row(VERSIONS, &key.encode()))
+    }
+
+    pub(crate) fn recorded(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {
+        let mut changes = Vec::new();
+        for place in self.request_row(id)?.0 {
+            let change = self.change(place)?.into_change_set();
+            let origins = self.inner.origins.read().expect("no holder panics");
+            if !is_forgotten(change.at, origins.newest(&change.origin.name())) {
+                changes.push(change);
+            }
+        }
+        // A request decided in several origins has several outcomes: everybody takes the same one.
+        let first = changes.into_iter().min_by_key(|change| (change.at, change.origin.clone()));
+        Ok(first.map(|change| Recorded { digest: change.digest, outcome: change.outcome() }))
+    }
+
+    fn stored(
+        &self,
+        version: VersionId,
+        at: Timestamp,
+        place: PiecePlace,
+    ) -> Result<StoredVersion, Corrupt> {
+        Ok(StoredVersion { version, at, content: self.content(place)? })
     }
 }

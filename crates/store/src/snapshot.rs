@@ -1,23 +1,23 @@
 //! This module reads one consistent state while others are applied.
 
-use std::marker::PhantomData;
+use std::fmt;
 
 use chartmesh_record::{Criteria, Heads, Recorded, RequestId, ResourceId, ResourceKey, View};
 
 use crate::error::Corrupt;
+use crate::reader::Reader;
 use crate::store::Store;
 
 /// What a store held at one moment.
-#[derive(Debug)]
 pub struct Snapshot<'s> {
-    store: PhantomData<&'s Store>,
+    reader: Reader<'s>,
 }
 
 impl Store {
     /// What it holds now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
-        unimplemented!()
+        Snapshot { reader: Reader::at_this_moment(&self.inner) }
     }
 }
 
@@ -25,17 +25,20 @@ impl View for Snapshot<'_> {
     type Error = Corrupt;
 
     fn heads(&self, key: &ResourceKey) -> Result<Heads, Corrupt> {
-        let _ = key;
-        unimplemented!()
+        Ok(self.reader.head_row(key)?.heads())
     }
 
     fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, Corrupt> {
-        let _ = (criteria, limit, self.store);
-        unimplemented!()
+        self.reader.find(criteria, limit)
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {
-        let _ = id;
-        unimplemented!()
+        self.reader.recorded(id)
+    }
+}
+
+impl fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("of", &self.reader.inner.tables).finish()
     }
 }

@@ -10,6 +10,7 @@ impl Store {
     /// # Errors
     /// When the system does not say.
     pub fn free_space(&self) -> io::Result<u64> {
-        unimplemented!()
+        let disk = rustix::fs::statvfs(self.inner.tables.dir())?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }

@@ -1,21 +1,25 @@
 //! This module opens and closes a store, and tells how far it is.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
-use chartmesh_record::{Cursor, Horizon, Origin, Recorded, RequestId};
+use chartmesh_record::{Cursor, Horizon, Origin};
+use rocksdb::{DBCompressionType, ReadOptions, WriteBatch};
 
 use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
+use crate::keys::{CountRow, FORMAT, MetaKey, OriginCode, OriginRow, decode_format, encode_format};
 use crate::memory::Memory;
+use crate::origins::Origins;
+use crate::tables::{Layout, Tables, TornEnd};
 
-/// One node's state on one disk. Clones are handles to the same.
+/// One node's state on one disk. Clones are handles to the same; the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    #[expect(dead_code, reason = "a place to stand")]
-    inner: Arc<()>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// How a store is opened.
@@ -25,54 +29,113 @@ pub struct Options {
     pub memory: Memory,
 }
 
+/// A store's tables, and what of them is kept in memory.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) tables: Tables,
+    /// Codes are added before rows with them are written, the rest is put right after.
+    pub(crate) origins: RwLock<Origins>,
+    pub(crate) totals: RwLock<Totals>,
+    /// Held while one caller applies.
+    pub(crate) turn: Mutex<()>,
+}
+
+/// What is held, summed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) digest: StateDigest,
+    pub(crate) counts: Counts,
+    pub(crate) applied: Option<Bytes>,
+}
+
+/// The rows of which there are few.
+pub(crate) const META: &str = "default";
+/// Headers and pieces.
+pub(crate) const FEED: &str = "feed";
+/// The heads of every resource.
+pub(crate) const HEADS: &str = "heads";
+/// Where every version stands.
+pub(crate) const VERSIONS: &str = "versions";
+/// The identifiers of current versions.
+pub(crate) const IDENTIFIERS: &str = "identifiers";
+/// The requests that are remembered.
+pub(crate) const REQUESTS: &str = "requests";
+
+pub(crate) const LAYOUTS: [Layout; 6] = {
+    use DBCompressionType::{Lz4, Zstd};
+    const fn layout(
+        name: &'static str,
+        kib: usize,
+        compression: DBCompressionType,
+        sought: bool,
+    ) -> Layout {
+        Layout { name, block_bytes: kib * 1024, compression, sought }
+    }
+    [
+        layout(META, 4, Lz4, false),
+        layout(FEED, 8, Zstd, false),
+        layout(HEADS, 4, Lz4, true),
+        layout(VERSIONS, 16, Zstd, false),
+        layout(IDENTIFIERS, 16, Zstd, false),
+        layout(REQUESTS, 4, Lz4, true),
+    ]
+};
+
 impl Store {
     /// Opens the store in `dir/state`, or makes a new one there.
     ///
     /// # Errors
     /// When it is damaged, in use, or of a newer format, or the disk refuses.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let _ = (dir, options);
-        unimplemented!()
+        let dir = dir.join("state");
+        let tables = Tables::open(&dir, &LAYOUTS, &options.memory, TornEnd::Drop)?;
+        check_format(&tables)?;
+        let origins = origins(&tables, ReadOptions::default())?;
+        let totals = totals(&tables, ReadOptions::default)?;
+        let inner = Inner {
+            tables,
+            origins: RwLock::new(origins),
+            totals: RwLock::new(totals),
+            turn: Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// How far all feeds are held.
+    /// How far all feeds are held of which anything is.
     #[must_use]
     pub fn horizon(&self) -> Horizon {
-        unimplemented!()
+        let origins = self.inner.origins.read().expect("no holder panics");
+        origins
+            .rows()
+            .filter(|(_, row)| row.cursor.seq.0 > 0)
+            .map(|(_, row)| (row.cursor.origin.clone(), row.cursor.clone()))
+            .collect()
     }
 
     /// How far one feed is held; its start if nothing is.
     #[must_use]
     pub fn cursor(&self, origin: &Origin) -> Cursor {
-        let _ = origin;
-        unimplemented!()
+        let origins = self.inner.origins.read().expect("no holder panics");
+        let row = origins.code(origin).and_then(|code| origins.row(code));
+        row.map_or_else(|| Cursor::start(origin.clone()), |row| row.cursor.clone())
     }
 
     /// What is held, in 32 bytes.
     #[must_use]
     pub fn digest(&self) -> StateDigest {
-        unimplemented!()
+        self.totals().digest
     }
 
     /// How much is held.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.totals().counts
     }
 
     /// What the last [`crate::Apply`] that had any left in `applied`.
     #[must_use]
     pub fn applied(&self) -> Option<Bytes> {
-        unimplemented!()
-    }
-
-    /// What became of a request, while it is remembered.
-    ///
-    /// # Errors
-    /// When the disk does not hold what it should.
-    pub fn recorded(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {
-        let _ = id;
-        unimplemented!()
+        self.totals().applied
     }
 
     /// Syncs everything applied before: it survives a power cut then.
@@ -80,7 +143,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<(), DiskError> {
-        unimplemented!()
+        self.inner.tables.sync()
     }
 
     /// Writes what is in memory into files, so that the next start is quick.
@@ -88,6 +151,70 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn flush(&self) -> Result<(), DiskError> {
-        unimplemented!()
+        self.inner.tables.flush(&LAYOUTS)
     }
+
+    fn totals(&self) -> Totals {
+        self.inner.totals.read().expect("no holder panics").clone()
+    }
+}
+
+/// Refuses what a newer software version wrote, and marks a new store as ours.
+fn check_format(tables: &Tables) -> Result<(), OpenError> {
+    let key = MetaKey::Format.key();
+    let Some(row) = tables.get(META, key, None)? else {
+        let mut rows = tables.db().iterator(rocksdb::IteratorMode::Start);
+        if rows.next().is_some() {
+            return Err(tables.no_row(META, key).into());
+        }
+        let mut batch = WriteBatch::default();
+        batch.put(key, encode_format());
+        return Ok(tables.write(batch, true)?);
+    };
+    match decode_format(&row) {
+        Some(FORMAT) => Ok(()),
+        Some(format) => Err(OpenError::NewerFormat {
+            dir: tables.dir().to_owned(),
+            format,
+            known: FORMAT,
+        }),
+        None => Err(tables.bad_row(META, key).into()),
+    }
+}
+
+/// All origins that are known.
+pub(crate) fn origins(tables: &Tables, options: ReadOptions) -> Result<Origins, Corrupt> {
+    let prefix = OriginCode::PREFIX;
+    let rows = tables.scan(META, prefix, prefix, options).map(|row| {
+        let (key, value) = row?;
+        OriginCode::decode(&key)
+            .zip(OriginRow::decode(&value))
+            .ok_or_else(|| tables.bad_row(META, &key))
+    });
+    let rows = rows.collect::<Result<Vec<_>, Corrupt>>()?;
+    Origins::of(rows).ok_or_else(|| tables.corrupt("an origin is missing from table default"))
+}
+
+/// What is held, summed up.
+pub(crate) fn totals(
+    tables: &Tables,
+    options: impl Fn() -> ReadOptions,
+) -> Result<Totals, Corrupt> {
+    let prefix = CountRow::PREFIX;
+    let mut types = BTreeMap::new();
+    for row in tables.scan(META, prefix, prefix, options()) {
+        let (key, value) = row?;
+        let (kind, count) = CountRow::kind(&key)
+            .zip(CountRow::decode(&value))
+            .ok_or_else(|| tables.bad_row(META, &key))?;
+        types.insert(kind, count.0);
+    }
+    let digest = match tables.get(META, MetaKey::Digest.key(), Some(&options()))? {
+        Some(row) => StateDigest::from_bytes(&row)
+            .ok_or_else(|| tables.bad_row(META, MetaKey::Digest.key()))?,
+        None => StateDigest::default(),
+    };
+    let applied = tables.get(META, MetaKey::Applied.key(), Some(&options()))?;
+    let applied = applied.map(|row| Bytes::copy_from_slice(&row));
+    Ok(Totals { digest, counts: Counts { types }, applied })
 }

@@ -1,7 +1,22 @@
 //! This module proves what is held from its bytes.
+//!
+//! It walks the feeds (chains, rows of versions, requests), then the resources (heads, identifiers),
+//! and compares what it counted and summed with what is kept. It needs no memory that grows with
+//! what is held, and reads one moment while others apply.
 
+use chartmesh_record::{Cursor, ResourceKey, Timestamp};
+use chartmesh_wire::decode_piece;
+
+use crate::counts::Counts;
+use crate::digest::StateDigest;
 use crate::error::Corrupt;
-use crate::store::Store;
+use crate::keys::{
+    FeedPlace, HeadRow, HeldHead, IdentifierKey, OriginCode, OriginRow, PiecePlace, VersionKey,
+    VersionRow,
+};
+use crate::origins::is_forgotten;
+use crate::reader::Reader;
+use crate::store::{self, HEADS, IDENTIFIERS, Store, VERSIONS};
 
 /// What a verification has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +50,184 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read.
     pub fn deep_verify(&self, progress: impl FnMut(&Report)) -> Result<Report, Corrupt> {
-        let mut progress = progress;
-        progress(&Report::default());
-        unimplemented!()
+        let reader = Reader::at_this_moment(&self.inner);
+        let mut verification = Verification {
+            reader: &reader,
+            progress,
+            report: Report::default(),
+            counts: Counts::default(),
+            digest: StateDigest::default(),
+            identifiers: 0,
+        };
+        match verification.run() {
+            Ok(()) => Ok(verification.report),
+            Err(Stop::Differs(difference)) => {
+                Ok(Report { difference: Some(difference), ..verification.report })
+            }
+            Err(Stop::Corrupt(corrupt)) => Err(corrupt),
+        }
     }
+}
+
+struct Verification<'r, 's, P> {
+    reader: &'r Reader<'s>,
+    progress: P,
+    report: Report,
+    counts: Counts,
+    digest: StateDigest,
+    identifiers: u64,
+}
+
+/// Why a verification ends early.
+enum Stop {
+    Differs(Difference),
+    Corrupt(Corrupt),
+}
+
+impl From<Corrupt> for Stop {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+/// How many change sets or resources pass between two words of progress.
+const STEP: u64 = 1000;
+
+impl<P: FnMut(&Report)> Verification<'_, '_, P> {
+    fn run(&mut self) -> Result<(), Stop> {
+        let tables = &self.reader.inner.tables;
+        let origins = store::origins(tables, self.reader.options())?;
+        for (code, row) in origins.rows() {
+            let newest = origins.newest(&row.cursor.origin.name());
+            self.feed(code, row, |at| is_forgotten(at, newest))?;
+        }
+        self.resources()?;
+        let totals = store::totals(tables, || self.reader.options())?;
+        same("the digest", &totals.digest, &self.digest)?;
+        same("the counts", &totals.counts, &self.counts)?;
+        same("the number of rows of heads", &self.rows(HEADS)?, &self.report.resources)?;
+        same("the number of rows of versions", &self.rows(VERSIONS)?, &self.report.versions)?;
+        same("the number of rows of identifiers", &self.rows(IDENTIFIERS)?, &self.identifiers)?;
+        (self.progress)(&self.report);
+        Ok(())
+    }
+
+    /// One feed from its start: the chain, and the row of each of its versions.
+    fn feed(
+        &mut self,
+        origin: OriginCode,
+        row: &OriginRow,
+        is_forgotten: impl Fn(Timestamp) -> bool,
+    ) -> Result<(), Stop> {
+        let mut at = Cursor::start(row.cursor.origin.clone());
+        for change in self.reader.changes(FeedPlace { origin, seq: at.seq.next() }) {
+            let (change, hash) = change?;
+            at = at.extend(change.bytes());
+            let set = change.change_set();
+            let what = |of| format!("{of} change set {} of {}", set.seq, set.origin);
+            same(what("the chain up to"), &hash, &at.hash)?;
+            let change_place = FeedPlace { origin, seq: set.seq };
+            if set.seq > row.forgotten && !is_forgotten(set.at) {
+                let remembered = self.reader.request_row(&set.request)?.0.contains(&change_place);
+                same(what("the memory of the request of"), &remembered, &true)?;
+            }
+            for (index, (version, piece)) in (0..).zip(set.versions.iter().zip(change.pieces())) {
+                let (resource, generation) = (version.key.clone(), version.generation);
+                let expected = VersionRow { seq: set.seq, index, at: set.at };
+                let held =
+                    self.reader.version_row(&VersionKey { resource, generation, origin })?;
+                let what = format!("where {} of {} stands", version.id(&set.origin), version.key);
+                same(what, &held, &Some(expected))?;
+                let count = self.counts.types.entry(version.key.kind).or_default();
+                count.versions += 1;
+                count.bytes += piece.len() as u64;
+                self.report.versions += 1;
+            }
+            self.report.changes += 1;
+            if self.report.changes % STEP == 0 {
+                (self.progress)(&self.report);
+            }
+        }
+        let held = (row.cursor.seq, row.cursor.hash);
+        same(format!("the cursor of {}", at.origin), &held, &(at.seq, at.hash))
+    }
+
+    /// Every resource: its versions, of which the heads follow.
+    fn resources(&mut self) -> Result<(), Stop> {
+        let mut open: Option<(ResourceKey, HeadRow)> = None;
+        for row in self.reader.scan(VERSIONS, b"", b"") {
+            let (key, value) = row?;
+            let (key, row) = VersionKey::decode(&key)
+                .zip(VersionRow::decode(&value))
+                .ok_or_else(|| self.reader.inner.tables.bad_row(VERSIONS, &key))?;
+            let version = self.version(&key, row)?;
+            match &mut open {
+                Some((resource, heads)) if *resource == key.resource => heads.insert(version),
+                _ => {
+                    if let Some((resource, heads)) = open.take() {
+                        self.resource(&resource, &heads)?;
+                    }
+                    open = Some((key.resource, HeadRow(vec![version])));
+                }
+            }
+        }
+        open.map_or(Ok(()), |(resource, heads)| self.resource(&resource, &heads))
+    }
+
+    /// A version as its bytes say.
+    fn version(&self, key: &VersionKey, row: VersionRow) -> Result<HeldHead, Stop> {
+        let place = row.place(key.origin);
+        let bad = |why: &dyn ToString| self.reader.bad_change(place.change, why.to_string());
+        let piece = self.reader.piece(place)?;
+        let version = decode_piece(bytes::Bytes::copy_from_slice(&piece)).map_err(|e| bad(&e))?;
+        let what = format!("the version at {} {}", key.resource, key.generation);
+        let named = (&version.key, version.generation);
+        same(what, &(&key.resource, key.generation), &named)?;
+        let (request, _) = self.reader.request_of(place.change)?;
+        let head = version.head(&self.reader.known(key)?, request);
+        Ok(HeldHead { head, seq: row.seq, index: row.index, at: row.at })
+    }
+
+    /// A resource with these heads.
+    fn resource(&mut self, resource: &ResourceKey, heads: &HeadRow) -> Result<(), Stop> {
+        let held = self.reader.head_row(resource)?;
+        same(format!("the heads of {resource}"), &held, heads)?;
+        self.digest.add(StateDigest::of_resource(resource, heads.0.iter().map(|it| &it.head)));
+        self.report.resources += 1;
+        if self.report.resources % STEP == 0 {
+            (self.progress)(&self.report);
+        }
+        let Some(current) = heads.current() else { return Ok(()) };
+        let count = self.counts.types.entry(resource.kind).or_default();
+        count.resources += u64::from(!current.head.deleted);
+        let origin = &current.head.version.origin;
+        let code = self.reader.inner.origins.read().expect("no holder panics").code(origin);
+        let change = FeedPlace { origin: code.expect("its head was read"), seq: current.seq };
+        let content = self.reader.content(PiecePlace { change, index: current.index })?;
+        for key in IdentifierKey::all(resource, content.as_deref()) {
+            let held = self.reader.get(IDENTIFIERS, &key)?.is_some();
+            same(format!("an identifier of {resource}"), &held, &true)?;
+            self.identifiers += 1;
+        }
+        Ok(())
+    }
+
+    fn rows(&self, table: &str) -> Result<u64, Corrupt> {
+        self.reader.scan(table, b"", b"").try_fold(0, |count, row| row.map(|_| count + 1))
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: impl Into<String>,
+    held: &T,
+    expected: &T,
+) -> Result<(), Stop> {
+    if held == expected {
+        return Ok(());
+    }
+    Err(Stop::Differs(Difference {
+        what: what.into(),
+        held: format!("{held:?}"),
+        expected: format!("{expected:?}"),
+    }))
 }

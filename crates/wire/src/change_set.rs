@@ -110,6 +110,28 @@ impl Canonical {
     }
 }
 
+/// The request in the bytes of a header, and when it was decided.
+///
+/// # Errors
+/// When the bytes are no header.
+pub fn header_request(header: &[u8]) -> Result<(RequestId, Timestamp), WireError> {
+    let message = proto::ChangeSet::decode(header)?;
+    let request = RequestId(array(&message.request, "ChangeSet.request")?);
+    Ok((request, Timestamp(message.at)))
+}
+
+/// The version in the bytes of a piece.
+///
+/// # Errors
+/// When the bytes are no piece.
+pub fn decode_piece(piece: Bytes) -> Result<Version, WireError> {
+    let message = proto::ChangeSet::decode(piece)?;
+    match message.versions.as_slice() {
+        [version] => version_from(version),
+        _ => Err(invalid("piece", "it does not hold one version")),
+    }
+}
+
 /// Where the content of a version lies in the bytes of its piece; nowhere for a deletion. It is
 /// found without decoding the rest.
 ///

@@ -15,7 +15,7 @@ pub mod proto;
 pub mod raft;
 pub mod region;
 
-pub use change_set::{Canonical, piece_content};
+pub use change_set::{Canonical, decode_piece, header_request, piece_content};
 pub use command::{decode_command, encode_command};
 pub use error::WireError;
 pub use limits::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES};

@@ -1,0 +1,58 @@
+//! This module names the rows of which there is one each.
+//!
+//! ```text
+//! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
+//! ```
+
+/// A row of which there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaKey {
+    /// The format of all rows.
+    Format,
+    /// What the caller of apply keeps beside.
+    Applied,
+    /// The digest of what is held.
+    Digest,
+}
+
+impl MetaKey {
+    pub(crate) fn key(self) -> &'static [u8] {
+        match self {
+            Self::Format => b"mf",
+            Self::Applied => b"ma",
+            Self::Digest => b"md",
+        }
+    }
+}
+
+/// The format that this software writes, and the newest that it reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// The value of the row of the format.
+pub(crate) fn encode_format() -> [u8; 4] {
+    FORMAT.to_be_bytes()
+}
+
+/// The format in its row.
+pub(crate) fn decode_format(row: &[u8]) -> Option<u32> {
+    row.try_into().ok().map(u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_share_a_key() {
+        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].map(MetaKey::key);
+        for (place, key) in keys.iter().enumerate() {
+            assert!(!keys[..place].contains(key));
+        }
+    }
+
+    #[test]
+    fn the_format_survives_its_row() {
+        assert_eq!(decode_format(&encode_format()), Some(FORMAT));
+        assert_eq!(decode_format(b"1"), None);
+    }
+}

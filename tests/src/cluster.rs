@@ -11,12 +11,13 @@ use std::time::Duration;
 use std::{env, fmt, process, thread};
 
 use anyhow::{Context, bail, ensure};
+use chartmesh_node::{Address, Tcp};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::history::NodeName;
-use crate::http::{Ask, Client, Machine};
+use crate::http::{Ask, Client};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,7 +38,7 @@ pub struct Cluster {
 /// One node, whether its process runs or not.
 struct Node {
     name: NodeName,
-    fhir: String,
+    fhir: Address,
     child: Option<Child>,
 }
 
@@ -95,7 +96,7 @@ impl Cluster {
                  mesh = \"127.0.0.1:{}\"\nfhir = \"{fhir}\"\n",
                 ports[0]
             );
-            entries.push(Node { name: NodeName(name), fhir, child: None });
+            entries.push(Node { name: NodeName(name), fhir: fhir.parse()?, child: None });
         }
         fs::write(dir.path().join("mesh.toml"), topology)?;
         fs::write(dir.path().join("node.toml"), "")?;
@@ -146,7 +147,7 @@ impl Cluster {
     /// A client of a node.
     #[must_use]
     pub fn client(&self, node: usize) -> Client {
-        Client::new(Arc::new(Machine), &self.nodes[node].fhir, PATIENCE)
+        Client::new(Arc::new(Tcp), self.nodes[node].fhir.clone(), PATIENCE)
     }
 
     /// A client of each node.

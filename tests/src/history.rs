@@ -178,6 +178,16 @@ impl Recorder {
         self.lock().clone()
     }
 
+    /// The names that anybody wanted to create.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let name = |operation: &Operation| match &operation.wish {
+            Wish::CreateOnce(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.lock().iter().filter_map(name).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Operation>> {
         self.0.lock().expect("nobody panics while holding it")
     }

@@ -1,50 +1,23 @@
 //! This module is a client: one HTTP/1.1 connection to one node, over the machine's network or a
 //! simulated one.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use chartmesh_node::{Address, Network};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-
-/// A way to reach a node.
-pub trait Network: fmt::Debug + Send + Sync {
-    /// Opens a connection to `host:port`.
-    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>>;
-}
-
-/// A connection.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// The machine's network.
-#[derive(Clone, Copy, Debug)]
-pub struct Machine;
-
-impl Network for Machine {
-    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
-        Box::pin(async move {
-            let stream = tokio::net::TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        })
-    }
-}
 
 /// A client of one node. It connects when it first asks, and again after a connection broke.
 #[derive(Debug)]
 pub struct Client {
     network: Arc<dyn Network>,
-    address: String,
+    address: Address,
     patience: Duration,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
@@ -76,8 +49,8 @@ pub struct Answer {
 impl Client {
     /// A client of the node at `host:port` that gives up on an answer after `patience`.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: &str, patience: Duration) -> Self {
-        Self { network, address: address.to_owned(), patience, connection: None }
+    pub fn new(network: Arc<dyn Network>, address: Address, patience: Duration) -> Self {
+        Self { network, address, patience, connection: None }
     }
 
     /// The same client with another patience.
@@ -108,7 +81,7 @@ impl Client {
         let mut request = Request::builder()
             .method(ask.method)
             .uri(ask.path)
-            .header(header::HOST, &self.address)
+            .header(header::HOST, self.address.as_str())
             .header(header::ACCEPT, "application/fhir+json");
         if !ask.body.is_empty() && !ask.headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header(header::CONTENT_TYPE, "application/fhir+json");

@@ -10,6 +10,7 @@ pub mod http;
 pub mod invariants;
 pub mod json;
 pub mod records;
+pub mod simulation;
 pub mod witness;
 pub mod workspace;
 pub mod writer;

@@ -67,7 +67,7 @@ pub struct Writer {
     name: String,
     run: Run,
     nodes: Vec<(NodeName, Client)>,
-    /// The node that it asks while that one answers.
+    /// The node that it asks: another one now and then, and when that one does not answer.
     at: usize,
     random: StdRng,
     wishes: usize,
@@ -88,6 +88,9 @@ impl Writer {
     /// Reads and writes until the run ends.
     pub async fn go_on(mut self) {
         while !self.run.has_ended() {
+            if self.random.random_ratio(1, 10) {
+                self.at = self.random.random_range(0..self.nodes.len());
+            }
             let wish = self.wish();
             self.fulfil(wish).await;
             if !self.run.pause.is_zero() {

@@ -23,10 +23,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
         .filter(|operation| matches!(operation.wish, Wish::WriteTogether(_)))
         .collect();
     let torn = transactions.iter().filter_map(|operation| torn(operation, &places));
-    let crossed = transactions.iter().enumerate().flat_map(|(first, one)| {
-        transactions[first + 1..].iter().filter_map(|other| crossed(one, other, &places))
-    });
-    torn.chain(crossed).collect()
+    torn.chain(crossed(&transactions, &places)).collect()
 }
 
 fn torn(operation: &Operation, places: &Places<'_>) -> Option<String> {
@@ -42,14 +39,28 @@ fn torn(operation: &Operation, places: &Places<'_>) -> Option<String> {
         .then(|| format!("{:?} is held in {held} of {all} registers", operation.mark))
 }
 
-fn crossed(one: &Operation, other: &Operation, places: &Places<'_>) -> Option<String> {
-    let orders = one.writes().into_iter().filter_map(|register| {
-        let marks = places.get(register)?;
-        Some(marks.get(&one.mark)? < marks.get(&other.mark)?)
-    });
-    let orders: Vec<bool> = orders.collect();
-    let crossed = orders.contains(&true) && orders.contains(&false);
-    crossed.then(|| format!("{:?} is before and after {:?}", one.mark, other.mark))
+/// Transactions that are in one order in one register, and in another in another.
+fn crossed(transactions: &[&Operation], places: &Places<'_>) -> Vec<String> {
+    let mut shared: BTreeMap<(&Register, &Register), Vec<(usize, usize, &Mark)>> = BTreeMap::new();
+    for transaction in transactions {
+        let place = |register| Some((register, *places.get(register)?.get(&transaction.mark)?));
+        let held: Vec<(&Register, usize)> =
+            transaction.writes().into_iter().filter_map(place).collect();
+        for (number, &(one, at)) in held.iter().enumerate() {
+            for &(other, there) in &held[number + 1..] {
+                shared.entry((one, other)).or_default().push((at, there, &transaction.mark));
+            }
+        }
+    }
+    let mut proofs = Vec::new();
+    for ((one, other), mut held) in shared {
+        held.sort();
+        for pair in held.windows(2).filter(|pair| pair[0].1 > pair[1].1) {
+            let (first, second) = (pair[0].2, pair[1].2);
+            proofs.push(format!("{first:?} is before {second:?} in {one:?}, after it in {other:?}"));
+        }
+    }
+    proofs
 }
 
 #[cfg(test)]

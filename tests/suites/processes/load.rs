@@ -127,17 +127,7 @@ impl Load {
 
 /// Each name that anybody wanted stands once, at whatever node it is looked for.
 async fn look_for_names(run: &Run, cluster: &Cluster) {
-    let mut names: Vec<String> = run
-        .recorder
-        .operations()
-        .into_iter()
-        .filter_map(|operation| match operation.wish {
-            Wish::CreateOnce(name) => Some(name),
-            _ => None,
-        })
-        .collect();
-    names.sort();
-    names.dedup();
+    let names = run.recorder.names();
     let run = Run { stop: Arc::default(), ..run.clone() };
     for (node, way) in cluster.clients().into_iter().enumerate() {
         let mut writer = Writer::new(&format!("last-{node}"), 0, run.clone(), vec![way]);

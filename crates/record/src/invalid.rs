@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::json::{Fault, InvalidJson, Position};
+use crate::json::{Fault, InvalidJson, Kind, Position, Value};
 use crate::limits;
 
 /// An input that is refused: what is wrong, and where. At least one problem; the first ones only if
@@ -65,6 +65,43 @@ impl ProblemSort {
             Self::TooMuch => "too-costly",
         }
     }
+}
+
+impl Problem {
+    /// A problem with a value.
+    pub(crate) fn with(value: Value<'_>, sort: ProblemSort, reason: String) -> Self {
+        Self { sort, path: element_path(value), place: Some(value.position().into()), reason }
+    }
+
+    /// An object lacks a member of this name.
+    pub(crate) fn lacking(object: Value<'_>, name: &str, reason: String) -> Self {
+        let mut problem = Self::with(object, ProblemSort::Required, reason);
+        if !problem.path.is_empty() {
+            problem.path.push('.');
+        }
+        problem.path.push_str(name);
+        problem
+    }
+}
+
+/// The path of an element, such as `Patient.name[0].given[1]`, from the resource at the root on.
+fn element_path(value: Value<'_>) -> String {
+    let lineage = value.lineage();
+    let named = lineage[0].member("resourceType").and_then(Value::string);
+    let mut path = named.map(String::from).unwrap_or_default();
+    for pair in lineage.windows(2) {
+        let [parent, child] = pair else { continue };
+        if parent.kind() == Kind::Array {
+            let place = parent.children().take_while(|item| item.span() != child.span()).count();
+            path.push_str(&format!("[{place}]"));
+        } else {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&child.name());
+        }
+    }
+    path
 }
 
 impl Invalid {

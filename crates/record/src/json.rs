@@ -188,6 +188,29 @@ impl<'d> Value<'d> {
         Some(if self.is_escaped() { unescape(raw).into() } else { raw.into() })
     }
 
+    /// Where a part of the string, given in bytes of what [`Self::string`] says, stands in the source.
+    pub(crate) fn source_of(self, part: Range<usize>) -> Range<usize> {
+        let (raw, first) = (self.raw_string().unwrap_or_default(), self.span().start + 1);
+        if !self.is_escaped() {
+            return first + part.start..first + part.end;
+        }
+        let place = |target: usize| {
+            let (mut at, mut read) = (0, 0);
+            while read < target {
+                let (character, len) = if raw[at..].starts_with('\\') {
+                    escape(&raw[at..])
+                } else {
+                    let character = raw[at..].chars().next().unwrap_or_default();
+                    (character, character.len_utf8().max(1))
+                };
+                read += character.len_utf8();
+                at += len;
+            }
+            first + at
+        };
+        place(part.start)..place(part.end)
+    }
+
     /// Whether it is a string with an escape in it.
     pub(crate) fn is_escaped(self) -> bool {
         self.node().flags & VALUE_ESCAPED != 0
@@ -633,15 +656,17 @@ pub(crate) struct Minifier<'w> {
     pub(crate) out: Vec<u8>,
     /// Ranges of the source, in ascending order, whose place in what is written is wanted.
     wanted: &'w [Range<usize>],
-    /// The places of those that were written.
-    pub(crate) placed: Vec<Range<usize>>,
+    /// How many of them lie behind.
+    passed: usize,
+    /// Those that were written, by number, with their place.
+    pub(crate) placed: Vec<(usize, Range<usize>)>,
 }
 
 impl<'w> Minifier<'w> {
     /// Writes after `out`, noting where these ranges of the source are written. Each lies within
     /// one string.
     pub(crate) fn new(out: Vec<u8>, wanted: &'w [Range<usize>]) -> Self {
-        Self { out, wanted, placed: Vec::with_capacity(wanted.len()) }
+        Self { out, wanted, passed: 0, placed: Vec::new() }
     }
 
     /// Writes a member of an object, name and value, after a comma unless it is the first.
@@ -696,15 +721,15 @@ impl<'w> Minifier<'w> {
     fn copy(&mut self, document: &Document<'_>, piece: Range<usize>) {
         let written = self.out.len();
         self.out.extend_from_slice(&document.text.as_bytes()[piece.clone()]);
-        while let Some((range, rest)) = self.wanted.split_first() {
+        while let Some(range) = self.wanted.get(self.passed) {
             if range.start >= piece.end {
                 break;
             }
             if range.start >= piece.start {
                 let place = written + range.start - piece.start;
-                self.placed.push(place..place + range.len());
+                self.placed.push((self.passed, place..place + range.len()));
             }
-            self.wanted = rest;
+            self.passed += 1;
         }
     }
 }

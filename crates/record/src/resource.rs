@@ -45,13 +45,14 @@ impl Resource {
         Ok(Self::cut(kind, document.root(), &[]).0)
     }
 
-    /// Cuts a resource that was checked, and says where these ranges of the source, each within one
-    /// string, now stand in its content: those of them that are part of it.
+    /// Cuts a resource that was checked, and says where these ranges of the source, in ascending
+    /// order and each within one string, now stand in its content: by number, in the content's order,
+    /// those that are part of it.
     pub(crate) fn cut(
         kind: ResourceType,
         value: Value<'_>,
         wanted: &[Range<usize>],
-    ) -> (Self, Vec<Range<usize>>) {
+    ) -> (Self, Vec<(usize, Range<usize>)>) {
         let out = Vec::with_capacity(value.span().len());
         let meta = value.member("meta");
         let mut placed = Vec::new();

@@ -16,7 +16,7 @@ use crate::narrative;
 pub(crate) struct Validator<'d> {
     definitions: &'static Definitions,
     extensions: &'static Type,
-    faults: Vec<Fault<'d>>,
+    problems: Vec<Problem>,
     links: Option<Vec<Candidate<'d>>>,
 }
 
@@ -40,14 +40,6 @@ pub(crate) enum CandidateSort {
     Narrative,
 }
 
-/// A problem with a value, or with a member that it lacks.
-struct Fault<'d> {
-    value: Value<'d>,
-    lacks: Option<&'static str>,
-    sort: ProblemSort,
-    reason: String,
-}
-
 /// Where a resource stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Setting {
@@ -60,7 +52,7 @@ impl<'d> Validator<'d> {
     pub(crate) fn new() -> Self {
         let definitions = Definitions::of_r4();
         let extensions = definitions.named("Element").expect("the table has Element");
-        Self { definitions, extensions, faults: Vec::new(), links: None }
+        Self { definitions, extensions, problems: Vec::new(), links: None }
     }
 
     /// A check that also notes what may name other resources.
@@ -70,25 +62,28 @@ impl<'d> Validator<'d> {
 
     /// Ends the check: the strings that may name other resources, in the order of the text.
     pub(crate) fn finish(self) -> Result<Vec<Candidate<'d>>, Invalid> {
-        if self.faults.is_empty() {
+        if self.problems.is_empty() {
             return Ok(self.links.unwrap_or_default());
         }
-        Err(Invalid::new(self.faults.iter().map(Fault::problem).collect()))
+        Err(Invalid::new(self.problems))
     }
 
     /// How many problems it has noted so far.
     pub(crate) fn problems(&self) -> usize {
-        self.faults.len()
+        self.problems.len()
     }
 
     /// Notes a problem with a value.
     pub(crate) fn fault(&mut self, value: Value<'d>, sort: ProblemSort, reason: impl Into<String>) {
-        self.push(Fault { value, lacks: None, sort, reason: reason.into() });
+        if self.problems.len() < limits::MAX_PROBLEMS {
+            self.problems.push(Problem::with(value, sort, reason.into()));
+        }
     }
 
-    fn push(&mut self, fault: Fault<'d>) {
-        if self.faults.len() < limits::MAX_PROBLEMS {
-            self.faults.push(fault);
+    /// Notes that an object lacks a member.
+    pub(crate) fn lacks(&mut self, value: Value<'d>, name: &str, reason: impl Into<String>) {
+        if self.problems.len() < limits::MAX_PROBLEMS {
+            self.problems.push(Problem::lacking(value, name, reason.into()));
         }
     }
 
@@ -103,9 +98,7 @@ impl<'d> Validator<'d> {
             return None;
         }
         let Some(named) = value.member("resourceType") else {
-            let reason = "a resource must say its resourceType".to_owned();
-            let sort = ProblemSort::Required;
-            self.push(Fault { value, lacks: Some("resourceType"), sort, reason });
+            self.lacks(value, "resourceType", "a resource must say its resourceType");
             return None;
         };
         let Some(name) = named.string() else {
@@ -200,8 +193,7 @@ impl<'d> Validator<'d> {
         let mut missing = type_.required & !seen;
         while missing != 0 {
             let name = type_.elements[missing.trailing_zeros() as usize].name;
-            let reason = format!("{} must have {name}", type_.name);
-            self.push(Fault { value, lacks: Some(name), sort: ProblemSort::Required, reason });
+            self.lacks(value, name, format!("{} must have {name}", type_.name));
             missing &= missing - 1;
         }
     }
@@ -375,40 +367,6 @@ impl<'d> Validator<'d> {
             links.push(Candidate { value, sort });
         }
     }
-}
-
-impl Fault<'_> {
-    fn problem(&self) -> Problem {
-        let mut path = element_path(self.value);
-        if let Some(name) = self.lacks {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(name);
-        }
-        let place = Some(self.value.position().into());
-        Problem { sort: self.sort, path, place, reason: self.reason.clone() }
-    }
-}
-
-/// The path of an element, such as `Patient.name[0].given[1]`, from the resource at the root on.
-pub(crate) fn element_path(value: Value<'_>) -> String {
-    let lineage = value.lineage();
-    let named = lineage[0].member("resourceType").and_then(Value::string);
-    let mut path = named.map(String::from).unwrap_or_default();
-    for pair in lineage.windows(2) {
-        let [parent, child] = pair else { continue };
-        if parent.kind() == Kind::Array {
-            let place = parent.children().take_while(|item| item.span() != child.span()).count();
-            path.push_str(&format!("[{place}]"));
-        } else {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(&child.name());
-        }
-    }
-    path
 }
 
 /// Whether a URI is absolute (RFC 3986, 3.1).

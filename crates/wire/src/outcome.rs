@@ -107,7 +107,7 @@ pub(crate) fn ancestry_from(message: &proto::Ancestry) -> Result<Ancestry, WireE
     Ok(Ancestry { seen: seen.collect::<Result<_, _>>()?, kept: kept.collect::<Result<_, _>>()? })
 }
 
-fn effect_to(effect: Effect) -> proto::Effect {
+pub(crate) fn effect_to(effect: Effect) -> proto::Effect {
     match effect {
         Effect::Created => proto::Effect::Created,
         Effect::Updated => proto::Effect::Updated,
@@ -118,7 +118,7 @@ fn effect_to(effect: Effect) -> proto::Effect {
     }
 }
 
-fn effect_from(effect: proto::Effect) -> Result<Effect, WireError> {
+pub(crate) fn effect_from(effect: proto::Effect) -> Result<Effect, WireError> {
     Ok(match effect {
         proto::Effect::Unspecified => return Err(invalid("effect", "it is missing or unknown")),
         proto::Effect::Created => Effect::Created,

@@ -3,10 +3,15 @@
 //! The bytes of a proposal are the same in memory, in the log on disk and between voters.
 
 use bytes::Bytes;
-use chartmesh_record::{ChainHash, Cursor, Origin, Seq, Timestamp};
+use chartmesh_record::{
+    Ancestry, ChainHash, Cursor, Decision, Generation, Origin, Ruling, Seq, Timestamp,
+};
 use prost::Message;
 
 use crate::error::{WireError, array, invalid, parse, required};
+use crate::outcome::{
+    ancestry_from, ancestry_to, effect_from, effect_to, entry_from, found as encode_entry_outcome,
+};
 use crate::proto;
 
 /// What a leader puts into the order.
@@ -43,16 +48,14 @@ pub enum Proposal {
     Decided {
         /// What its change set extends.
         extends: Cursor,
-        /// When it was decided.
-        at: Timestamp,
         /// Which command.
         upload: u64,
         /// Where its pieces stand.
         parts: Upload,
-        /// What the decision fills in.
-        decision: Bytes,
-        /// SHA-256 of the canonical bytes of the change set.
-        hash: [u8; 32],
+        /// What the decision adds to the command.
+        decision: Decision,
+        /// The feed's hash after its change set.
+        hash: ChainHash,
     },
     /// The feed is complete as it stands, as of this instant.
     Statement {
@@ -92,14 +95,14 @@ impl Proposal {
                 piece: piece.clone(),
                 complete: complete.as_ref().map(upload_to),
             }),
-            Self::Decided { extends, at, upload, parts, decision, hash } => {
+            Self::Decided { extends, upload, parts, decision, hash } => {
                 Kind::Decided(proto::Decided {
                     extends: Some(encode_cursor(extends)),
-                    at: at.0,
+                    at: decision.at.0,
                     upload: *upload,
                     parts: Some(upload_to(parts)),
-                    decision: decision.clone(),
-                    hash: Bytes::copy_from_slice(hash),
+                    decision: Some(decision_to(decision)),
+                    hash: Bytes::copy_from_slice(&hash.0),
                 })
             }
             Self::Statement { at } => Kind::Statement(proto::Statement { at: at.0 }),
@@ -133,14 +136,17 @@ impl Proposal {
                 piece: part.piece,
                 complete: part.complete.map(upload_from).transpose()?,
             },
-            Kind::Decided(decided) => Self::Decided {
-                extends: extends(decided.extends)?,
-                at: Timestamp(decided.at),
-                upload: decided.upload,
-                parts: upload_from(required(decided.parts, "Decided.parts")?)?,
-                decision: decided.decision,
-                hash: array(&decided.hash, "Decided.hash")?,
-            },
+            Kind::Decided(decided) => {
+                let extends = extends(decided.extends)?;
+                let decision = required(decided.decision, "Decided.decision")?;
+                Self::Decided {
+                    decision: decision_from(decision, &extends, Timestamp(decided.at))?,
+                    extends,
+                    upload: decided.upload,
+                    parts: upload_from(required(decided.parts, "Decided.parts")?)?,
+                    hash: ChainHash(array(&decided.hash, "Decided.hash")?),
+                }
+            }
             Kind::Statement(statement) => Self::Statement { at: Timestamp(statement.at) },
         })
     }
@@ -165,6 +171,56 @@ pub fn decode_cursor(message: &proto::FeedPosition) -> Result<Cursor, WireError>
         origin: parse(&message.origin, "FeedPosition.origin")?,
         seq: Seq(message.seq),
         hash: ChainHash(array(&message.hash, "FeedPosition.hash")?),
+    })
+}
+
+fn decision_to(decision: &Decision) -> proto::Decision {
+    use proto::ruling::Ruling as Wire;
+    let rulings = decision.rulings.iter().map(|ruling| {
+        let ruling = match ruling {
+            Ruling::Write { effect, found, generation, ancestry } => Wire::Write(proto::Write {
+                effect: effect_to(*effect).into(),
+                found: found.as_ref().map(ToString::to_string),
+                generation: generation.0,
+                ancestry: (*ancestry != Ancestry::default()).then(|| ancestry_to(ancestry)),
+            }),
+            Ruling::Leave(outcome) => Wire::Leave(encode_entry_outcome(outcome)),
+        };
+        proto::Ruling { ruling: Some(ruling) }
+    });
+    proto::Decision {
+        rulings: rulings.collect(),
+        matches: decision.matches.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn decision_from(
+    message: proto::Decision,
+    extends: &Cursor,
+    at: Timestamp,
+) -> Result<Decision, WireError> {
+    use proto::ruling::Ruling as Wire;
+    let rulings = message.rulings.into_iter().map(|ruling| {
+        Ok(match required(ruling.ruling, "Decision.rulings")? {
+            Wire::Write(write) => Ruling::Write {
+                effect: effect_from(write.effect())?,
+                found: write.found.as_deref().map(|id| parse(id, "Write.found")).transpose()?,
+                generation: Generation(write.generation),
+                ancestry: match &write.ancestry {
+                    Some(ancestry) => ancestry_from(ancestry)?,
+                    None => Ancestry::default(),
+                },
+            },
+            Wire::Leave(outcome) => Ruling::Leave(entry_from(&outcome, |_| None)?),
+        })
+    });
+    let matches = message.matches.iter().map(|id| parse(id, "Decision.matches"));
+    Ok(Decision {
+        origin: extends.origin.clone(),
+        seq: extends.seq.next(),
+        at,
+        rulings: rulings.collect::<Result<_, WireError>>()?,
+        matches: matches.collect::<Result<_, _>>()?,
     })
 }
 
@@ -209,11 +265,31 @@ bytes_of! {
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_record::{Effect, EntryOutcome};
+
     use super::*;
 
     fn cursor() -> Cursor {
         let origin: Origin = "pac.7h2k4m9qzx".parse().unwrap();
         Cursor { seq: Seq(7), hash: ChainHash([9; 32]), origin }
+    }
+
+    fn decision() -> Decision {
+        let seen = [(cursor().origin, Generation(2))].into();
+        let write = Ruling::Write {
+            effect: Effect::Updated,
+            found: "a".parse().ok(),
+            generation: Generation(3),
+            ancestry: Ancestry { seen, ..Ancestry::default() },
+        };
+        let nothing = EntryOutcome { effect: Effect::NothingToDelete, key: None, version: None };
+        Decision {
+            origin: cursor().origin,
+            seq: cursor().seq.next(),
+            at: Timestamp(6),
+            rulings: vec![write, Ruling::Leave(nothing)],
+            matches: vec!["b".parse().unwrap()],
+        }
     }
 
     #[test]
@@ -235,11 +311,10 @@ mod tests {
             Proposal::Part { upload: 4, piece: Bytes::new(), complete: Some(upload.clone()) },
             Proposal::Decided {
                 extends: cursor(),
-                at: Timestamp(6),
                 upload: 4,
                 parts: upload,
-                decision: Bytes::from_static(b"decision"),
-                hash: [1; 32],
+                decision: decision(),
+                hash: ChainHash([1; 32]),
             },
             Proposal::Statement { at: Timestamp(8) },
         ];

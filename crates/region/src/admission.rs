@@ -1,0 +1,233 @@
+//! This module decides whether the node takes part in its region's Raft group, and founds the group.
+//!
+//! ```text
+//! log not empty ------------------------------------------------------------> member
+//! log empty: ask the other voters, until
+//!   one knows a group that counts this disk's Raft id in ----------------------> member
+//!   one knows a group that counts another disk of this name in ----------------> refused
+//!   all have answered, none knows a group, and this node is to found it -> found, member
+//! ```
+//! A node with an empty disk has forgotten what it promised, if it promised anything: it neither
+//! votes nor takes entries before it is known that it did not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chartmesh_record::NodeName;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, SnapshotPolicy};
+
+use crate::codec::membership_from;
+use crate::core::{Admission, Core, Refusal};
+use crate::limits::HELLO_EVERY;
+use crate::log_store::LogStore;
+use crate::network::Network;
+use crate::peers::Greeting;
+use crate::setup::Timers;
+use crate::state_machine::StateMachine;
+use crate::types::{Membership, Peer, Raft};
+
+/// What a node needs to take part, until it does.
+pub(crate) struct Entrance {
+    pub(crate) core: Arc<Core>,
+    pub(crate) log: LogStore,
+    pub(crate) state: StateMachine,
+    /// Whether the log is empty.
+    pub(crate) pristine: bool,
+    /// Whether to found the region.
+    pub(crate) found: bool,
+}
+
+/// What the other voters' answers mean for a node with an empty disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It belongs to the group.
+    Member,
+    /// It must not take part.
+    Refused(String),
+    /// There is no group yet; these voters have answered, with their Raft ids.
+    Unfounded(BTreeMap<NodeName, u64>),
+}
+
+impl Entrance {
+    /// Waits until it is known whether the node takes part; if so, starts Raft.
+    pub(crate) async fn enter(self) {
+        let core = Arc::clone(&self.core);
+        let mut founders = None;
+        if self.pristine {
+            match self.ask().await {
+                Ok(group) => founders = group,
+                Err(reason) => {
+                    tracing::error!(%reason, "this node takes no part in its region");
+                    let refusal = Refusal { reason, since: core.clock.wall() };
+                    core.admission.send_replace(Admission::Refused(refusal));
+                    return;
+                }
+            }
+        } else if self.found {
+            tracing::info!("the region is founded already; --found does nothing here");
+        }
+        let raft = match self.start().await {
+            Ok(raft) => raft,
+            Err(error) => return core.end(error),
+        };
+        if let Some(founders) = founders {
+            match raft.initialize(founders).await {
+                Ok(()) => tracing::info!(region = %core.region, "the region is founded"),
+                Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(error) => return core.end(error),
+            }
+        }
+    }
+
+    /// Asks the other voters until it is known whether the node takes part. Returns whom to found
+    /// the group with, or `Err` with the reason why it must not take part.
+    async fn ask(&self) -> Result<Option<BTreeMap<u64, Peer>>, String> {
+        let core = &self.core;
+        let mut last_told = String::new();
+        loop {
+            let greetings = core.peers.greet(core).await;
+            match standing(&core.me, core.raft_id, &greetings) {
+                Standing::Member => return Ok(None),
+                Standing::Refused(reason) => return Err(reason),
+                Standing::Unfounded(ids) if self.found => match core.founders(&ids) {
+                    Some(founders) => return Ok(Some(founders)),
+                    None => {
+                        let missing = core.voters.iter().map(|member| &member.name);
+                        let missing: Vec<&str> = missing
+                            .filter(|name| !ids.contains_key(name))
+                            .map(NodeName::as_str)
+                            .collect();
+                        let told = missing.join(", ");
+                        if told != last_told {
+                            tracing::info!("to found the region, waiting for {told}");
+                            last_told = told;
+                        }
+                    }
+                },
+                Standing::Unfounded(_) => {}
+            }
+            tokio::time::sleep(HELLO_EVERY).await;
+        }
+    }
+
+    /// Starts Raft.
+    async fn start(self) -> Result<Raft, String> {
+        let Self { core, log, state, .. } = self;
+        let config = config(&core.timers, core.region.as_str());
+        let config = config.validate().map_err(|error| error.to_string())?;
+        let network = Network {
+            me: core.raft_id,
+            links: Arc::clone(&core.links),
+            patience: core.timers.election.1,
+        };
+        let raft = Raft::new(core.raft_id, Arc::new(config), network, log, state).await;
+        let raft = raft.map_err(|error| error.to_string())?;
+        assert!(core.raft.set(raft.clone()).is_ok(), "a node enters once");
+        core.admission.send_replace(Admission::Member);
+        Ok(raft)
+    }
+}
+
+/// What the answers mean for a node of this name whose disk has this Raft id.
+fn standing(me: &NodeName, raft_id: u64, greetings: &[Greeting]) -> Standing {
+    let mut ids = BTreeMap::from([(me.clone(), raft_id)]);
+    let mut member = false;
+    for greeting in greetings {
+        ids.insert(greeting.name.clone(), greeting.raft_id);
+        let Some(membership) = &greeting.membership else { continue };
+        let Ok(membership) = membership_from(membership) else { continue };
+        match counted(&membership, me) {
+            Some(id) if id == raft_id => member = true,
+            Some(id) => {
+                return Standing::Refused(format!(
+                    "its disk is empty (Raft id {raft_id:016x}), but {} says that the region is \
+                     founded with another disk of {me} (Raft id {id:016x}): a node that has \
+                     forgotten what it promised must not vote; put its old disk back",
+                    greeting.name
+                ));
+            }
+            None => {
+                return Standing::Refused(format!(
+                    "{} says that the region is founded without {me}",
+                    greeting.name
+                ));
+            }
+        }
+    }
+    if member { Standing::Member } else { Standing::Unfounded(ids) }
+}
+
+/// The Raft id under which a group counts a node in.
+fn counted(membership: &Membership, name: &NodeName) -> Option<u64> {
+    let named = |peer: &Peer| peer.name.as_ref() == Some(name);
+    membership.nodes().find(|(_, peer)| named(peer)).map(|(&id, _)| id)
+}
+
+fn config(timers: &Timers, region: &str) -> Config {
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis());
+    let millis = |duration| millis(duration).expect("timers are short");
+    let (least, most) = timers.election;
+    Config {
+        cluster_name: region.to_owned(),
+        heartbeat_interval: millis(timers.heartbeat),
+        election_timeout_min: millis(least),
+        election_timeout_max: millis(most),
+        quorum_loss_probe_interval: Some(2 * millis(most)),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        // The whole log is kept.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        replication_lag_threshold: u64::MAX,
+        backoff: "20ms 40ms 80ms ...400ms".to_owned(),
+        ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_wire::proto;
+
+    use super::*;
+
+    fn greeting(name: &str, raft_id: u64, members: &[(&str, u64)]) -> Greeting {
+        let node = |&(name, id): &(&str, u64)| proto::RaftNode {
+            id,
+            name: name.to_owned(),
+            address: String::new(),
+        };
+        let membership = proto::Membership {
+            configs: vec![proto::VoterSet { ids: members.iter().map(|&(_, id)| id).collect() }],
+            nodes: members.iter().map(node).collect(),
+        };
+        let membership = (!members.is_empty()).then_some(membership);
+        Greeting { name: name.parse().unwrap(), raft_id, membership }
+    }
+
+    #[test]
+    fn an_empty_disk_takes_part_only_where_nobody_has_its_promises() {
+        let me: NodeName = "pac-1".parse().unwrap();
+        let founded = [("pac-1", 1), ("pac-2", 2), ("pac-3", 3)];
+
+        let alone = standing(&me, 1, &[]);
+        let unfounded = standing(&me, 1, &[greeting("pac-2", 2, &[]), greeting("pac-3", 3, &[])]);
+        let counted_in = standing(&me, 1, &[greeting("pac-3", 3, &founded)]);
+        let wiped = standing(&me, 7, &[greeting("pac-2", 2, &[]), greeting("pac-3", 3, &founded)]);
+        let stranger = standing(&me, 1, &[greeting("pac-2", 2, &founded[1..])]);
+
+        assert_eq!(alone, Standing::Unfounded([(me.clone(), 1)].into()));
+        assert!(matches!(unfounded, Standing::Unfounded(ids) if ids.len() == 3));
+        assert_eq!(counted_in, Standing::Member);
+        assert!(matches!(wiped, Standing::Refused(reason) if reason.contains("empty")));
+        assert!(matches!(stranger, Standing::Refused(reason) if reason.contains("without")));
+    }
+
+    #[test]
+    fn the_timers_of_every_profile_are_accepted() {
+        use crate::setup::Profile;
+        for profile in [Profile::Lan, Profile::Wan50, Profile::Wan100, Profile::Wan200] {
+            assert!(config(&profile.timers(), "pac").validate().is_ok(), "{profile:?}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! This module decides: the leader judges waiting commands and puts what they change into the log.
+//!
+//! ```text
+//! Queue --> [ judge all that wait | next part of a big command | statement ] --one entry--> log
+//!               over the store, after the own term's first entry           in flight, then answer
+//! ```
+//! * One entry is in flight, and bound to this term: nobody else's decisions lie between the state
+//!   judged and the entry.
+//! * An outcome without effect is answered once a quorum has confirmed, after the judgement, that
+//!   this node still leads: by the entry of the same batch, or by asking.
+//! * Small commands go between the parts of a big one.
+
+mod big;
+mod judge;
+mod propose;
+mod queue;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use chartmesh_record::{Cursor, Origin, Timestamp, mutant};
+use chartmesh_wire::raft::Proposal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::core::{Core, Moment};
+use crate::limits::{BATCH_BYTES, STATEMENT_EVERY};
+use crate::submit::Fate;
+use crate::types::{Fit, LeaderId};
+
+use big::Uploading;
+use judge::{Ruled, judge};
+use propose::{Lost, confirm, propose};
+pub(crate) use queue::{Inbox, Load, Queue, Verdict};
+use queue::{Message, Waiting};
+
+/// Decides while this node leads, and says so to those who ask while it does not.
+pub(crate) struct Decider {
+    core: Arc<Core>,
+    messages: mpsc::Receiver<Message>,
+    /// Taken, and not decided yet.
+    small: VecDeque<Waiting>,
+    big: VecDeque<Waiting>,
+    /// The big command that is on its way through the log.
+    uploading: Option<Uploading>,
+    /// Once the node hands over: who waits for what is in flight.
+    draining: Option<Vec<oneshot::Sender<()>>>,
+}
+
+/// One term of this node's leadership.
+struct Term {
+    leader: LeaderId,
+    /// How far the feed was when it began.
+    began: Cursor,
+    /// When an instant has to be put into the log next.
+    speak_at: Instant,
+}
+
+/// The region ends.
+struct Ended;
+
+impl Term {
+    /// Notes that an instant was put into the log.
+    fn spoken(&mut self) {
+        self.speak_at = Instant::now() + STATEMENT_EVERY;
+    }
+}
+
+impl Lost {
+    /// What a command is answered whose proposal was the last.
+    fn verdict(self) -> Verdict {
+        match self.fate {
+            Fate::NotWritten => Verdict::NotLeader,
+            Fate::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
+impl Decider {
+    pub(crate) fn new(core: Arc<Core>, inbox: Inbox) -> Self {
+        let (small, big) = (VecDeque::new(), VecDeque::new());
+        Self { core, messages: inbox.0, small, big, uploading: None, draining: None }
+    }
+
+    /// Decides until the region ends.
+    pub(crate) async fn run(mut self) {
+        while let Ok(leader) = self.lead().await {
+            let ended = match self.begin(leader).await {
+                Some(term) => self.decide(term).await.is_err(),
+                None => false,
+            };
+            self.send_away();
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Waits until this node leads. Who comes meanwhile is told that it does not.
+    async fn lead(&mut self) -> Result<LeaderId, Ended> {
+        let core = Arc::clone(&self.core);
+        loop {
+            let may = self.draining.is_none();
+            if let Some(leader) = core.leadership().filter(|_| may) {
+                return Ok(leader);
+            }
+            tokio::select! {
+                () = core.until(|core| core.leadership().is_some()), if may => {}
+                message = self.messages.recv() => {
+                    self.take(message.ok_or(Ended)?);
+                    self.send_away();
+                }
+            }
+        }
+    }
+
+    /// Begins a term, unless it ends before: waits until this node has applied its own term's first
+    /// entry, and with it all that was decided before.
+    async fn begin(&mut self, leader: LeaderId) -> Option<Term> {
+        let core = Arc::clone(&self.core);
+        let mut progress = core.progress.clone();
+        if !mutant("decides-before-own-first-entry") {
+            let first = progress.wait_for(|position| {
+                position.log.as_ref().is_some_and(|log| log.leader_id == leader)
+            });
+            tokio::select! {
+                first = first => drop(first.ok()?),
+                () = core.until(|core| core.leadership() != Some(leader)) => return None,
+            }
+        }
+        let stands = core.progress.borrow().origin.clone();
+        let began = match stands {
+            Some(origin) => core.store.cursor(&origin),
+            None => self.begin_feed(leader).await?,
+        };
+        tracing::info!(term = leader.term, seq = began.seq.0, "this node decides");
+        metrics::counter!("chartmesh_region_terms_led_total").increment(1);
+        Some(Term { leader, began, speak_at: Instant::now() })
+    }
+
+    /// Begins the region's feed.
+    async fn begin_feed(&self, leader: LeaderId) -> Option<Cursor> {
+        let origin = Origin::new(&self.core.region.0, self.core.random.bits());
+        let (at, read) = self.instant();
+        tracing::info!(%origin, "the region's feed begins");
+        self.core.freshness.stamped(at, read);
+        let begin = Proposal::Begin { origin: origin.clone(), continues: None, at };
+        let fit = propose(&self.core, leader, &begin).await;
+        matches!(fit, Ok((Fit::Applied, _))).then(|| Cursor::start(origin))
+    }
+
+    /// Decides as long as the term lasts.
+    async fn decide(&mut self, mut term: Term) -> Result<(), Ended> {
+        while self.core.leadership() == Some(term.leader) {
+            self.wait(&term).await?;
+            if self.draining.is_some() || self.step(&mut term).await.is_err() {
+                break;
+            }
+        }
+        tracing::info!(term = term.leader.term, "this node decides no longer");
+        Ok(())
+    }
+
+    /// Waits until there is something to do, and takes what waits.
+    async fn wait(&mut self, term: &Term) -> Result<(), Ended> {
+        let core = Arc::clone(&self.core);
+        while self.small.is_empty() && !self.big_has_work() && self.draining.is_none() {
+            tokio::select! {
+                biased;
+                message = self.messages.recv() => self.take(message.ok_or(Ended)?),
+                () = core.uploads.changed(), if self.uploading.is_some() => {}
+                () = tokio::time::sleep_until(term.speak_at) => break,
+                () = core.until(|core| core.leadership() != Some(term.leader)) => break,
+            }
+        }
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+        }
+        Ok(())
+    }
+
+    /// Puts what waits into the log: at the most one batch, one step of a big command, and the
+    /// time, if it was not told otherwise.
+    async fn step(&mut self, term: &mut Term) -> Result<(), Lost> {
+        if !self.small.is_empty() {
+            self.batch(term).await?;
+        }
+        self.advance_big(term).await?;
+        if Instant::now() >= term.speak_at {
+            let (at, read) = self.instant();
+            self.core.freshness.stamped(at, read);
+            propose(&self.core, term.leader, &Proposal::Statement { at }).await?;
+            term.spoken();
+        }
+        Ok(())
+    }
+
+    /// Decides small commands that wait, as one batch.
+    async fn batch(&mut self, term: &mut Term) -> Result<(), Lost> {
+        let core = Arc::clone(&self.core);
+        let commands = self.next_batch();
+        let extends = core.store.cursor(&term.began.origin);
+        let (at, read) = self.instant();
+        let judged = core.blocking.run(|| judge(&core.store, &term.began, &extends, commands, at));
+        let Ruled { verdicts, changes } = match judged {
+            Ok(ruled) => ruled,
+            Err(corrupt) => {
+                core.end(&corrupt);
+                return Err(Lost { fate: Fate::NotWritten });
+            }
+        };
+        if changes.is_empty() {
+            self.answer_confirmed(term.leader, verdicts);
+            return Ok(());
+        }
+        metrics::histogram!("chartmesh_region_batch_changes").record(changes.len() as f64);
+        core.freshness.stamped(at, read);
+        let proposal = Proposal::Batch { extends, at, change_sets: changes };
+        match propose(&core, term.leader, &proposal).await {
+            Ok((Fit::Applied, _)) => {
+                verdicts.into_iter().for_each(|(waiting, verdict)| waiting.answer(verdict));
+                term.spoken();
+                Ok(())
+            }
+            Ok((Fit::Misfit, _)) => {
+                tracing::warn!("a batch did not fit; its commands are decided again");
+                for (waiting, _) in verdicts.into_iter().rev() {
+                    self.small.push_front(waiting);
+                }
+                Ok(())
+            }
+            Err(lost) => {
+                verdicts.into_iter().for_each(|(waiting, _)| waiting.answer(lost.verdict()));
+                Err(lost)
+            }
+        }
+    }
+
+    /// The commands that are decided next, up to the size of a batch.
+    fn next_batch(&mut self) -> Vec<Waiting> {
+        let (mut commands, mut bytes) = (Vec::new(), 0);
+        while let Some(waiting) = self.small.pop_front() {
+            if waiting.is_forsaken() {
+                continue;
+            }
+            bytes += waiting.load.size();
+            if bytes > BATCH_BYTES && !commands.is_empty() {
+                self.small.push_front(waiting);
+                break;
+            }
+            commands.push(waiting);
+        }
+        commands
+    }
+
+    /// Answers outcomes without effect, once a quorum has confirmed that this node still leads.
+    fn answer_confirmed(&self, leader: LeaderId, verdicts: Vec<(Waiting, Verdict)>) {
+        if verdicts.is_empty() {
+            return;
+        }
+        let core = Arc::clone(&self.core);
+        tokio::spawn(async move {
+            let confirmed = mutant("refusal-without-confirmation") || confirm(&core, leader).await;
+            for (waiting, verdict) in verdicts {
+                waiting.answer(if confirmed { verdict } else { Verdict::NotLeader });
+            }
+        });
+    }
+
+    /// The next instant to decide at: later than any in the log; and when the clock was read.
+    fn instant(&self) -> (Timestamp, Moment) {
+        let read = self.core.now();
+        let after = self.core.progress.borrow().at.0 + 1;
+        (Timestamp(self.core.clock.wall().0.max(after)), read)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Decide(waiting) => match waiting.load {
+                Load::Small { .. } => self.small.push_back(waiting),
+                Load::Big { .. } => self.big.push_back(waiting),
+            },
+            Message::Drain(done) => self.draining.get_or_insert_default().push(done),
+        }
+    }
+
+    /// Tells all who wait that nothing was written here.
+    fn send_away(&mut self) {
+        let uploading = self.uploading.take().map(|uploading| uploading.waiting);
+        let waiting = self.small.drain(..).chain(self.big.drain(..)).chain(uploading);
+        waiting.for_each(|waiting| waiting.answer(Verdict::NotLeader));
+        for done in self.draining.iter_mut().flat_map(|waiting| waiting.drain(..)) {
+            let _ = done.send(());
+        }
+    }
+}

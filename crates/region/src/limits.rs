@@ -1,0 +1,61 @@
+//! This module names the limits of the crate, all in one place.
+
+use std::time::Duration;
+
+/// What a user may set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a write waits for its decision before it is answered "unavailable".
+    pub patience: Duration,
+    /// The same for a command that goes through the log in parts.
+    pub patience_big: Duration,
+    /// How long a node waits for its own store to hold what the leader has decided.
+    pub apply_wait: Duration,
+    /// How many commands may wait for the leader.
+    pub queue_commands: usize,
+    /// How many bytes they may take.
+    pub queue_bytes: usize,
+    /// How long a node goes on as a member of its region without a confirmed quorum answer.
+    pub isolation_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(5),
+            patience_big: Duration::from_secs(60),
+            apply_wait: Duration::from_secs(2),
+            queue_commands: 4_096,
+            queue_bytes: 256 << 20,
+            isolation_after: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A batch is closed at this size, and a command above it goes through the log in parts.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+/// A piece of a command, compressed.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// The compression of pieces: fast; the log is read by few.
+pub(crate) const PIECE_LEVEL: i32 = 1;
+/// A message between voters: entries up to this, and one entry however big.
+pub(crate) const APPEND_BYTES: usize = 2 << 20;
+/// The longest message that is read: an entry of one batch that a single change set has overfilled,
+/// with room to spare.
+pub(crate) const MESSAGE_BYTES: usize = 96 << 20;
+/// Entries that are applied in one go, at the most.
+pub(crate) const APPLY_BYTES: usize = 4 << 20;
+/// How many big commands a voter keeps prepared.
+pub(crate) const PREPARED: usize = 2;
+/// An idle leader says this often that nothing was decided.
+pub(crate) const STATEMENT_EVERY: Duration = Duration::from_secs(1);
+/// A node asks this often how fresh the region's feed is.
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(500);
+/// A node that belongs to no group asks the others this often.
+pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(250);
+/// A client is asked to wait this long before it tries again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Between two attempts to reach a leader.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a drain may take.
+pub(crate) const DRAIN: Duration = Duration::from_millis(1_100);

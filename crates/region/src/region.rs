@@ -1,0 +1,299 @@
+//! This module is the handle to a node's part of its region: submit, linearize, drain, stop.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use chartmesh_record::Command;
+use chartmesh_store::Identity;
+use chartmesh_wire::proto;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::admission::Entrance;
+use crate::core::{Admission, Core};
+use crate::decider::{Decider, Queue};
+use crate::forward;
+use crate::freshness::Freshness;
+use crate::limits::{ASK_EVERY, DRAIN};
+use crate::log_store::LogStore;
+use crate::peers::{Peers, client};
+use crate::runtime;
+use crate::service::Services;
+use crate::setup::{Blocking, Corrupt, Purpose, Setup, StartError};
+use crate::state_machine::StateMachine;
+use crate::status::{Alarm, AsOf, RegionStatus, State};
+use crate::submit::{Accepted, SubmitError, Unavailable};
+use crate::upload::Uploads;
+
+/// A node's part of its region. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Region {
+    core: Arc<Core>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Region {
+    /// Starts it, within a tokio runtime. The services must be mounted where the other voters reach
+    /// this node.
+    ///
+    /// # Errors
+    /// When the node is no voter, or its disk does not hold what it must.
+    pub fn start(setup: Setup) -> Result<(Self, Services), StartError> {
+        let Setup { me, region, voters, found, store, log, random, blocking, .. } = &setup;
+        if !voters.iter().any(|member| member.name == *me) {
+            return Err(StartError::NotVoter { me: me.clone(), region: region.clone() });
+        }
+        runtime::seed(random.bits());
+        let appended = Arc::new(Notify::new());
+        let log_store = LogStore::new(log.clone(), Arc::clone(&appended));
+        let uploads = Uploads::new(log.clone());
+        let (state, progress) = StateMachine::open(store.clone(), uploads.clone(), *blocking)?;
+        let voted = log_store.vote()?.is_some();
+        let pristine = !voted && log.last().is_none() && progress.borrow().log.is_none();
+        let raft_id = identify(&setup, pristine)?;
+        let found = *found;
+        let (queue, inbox) = Queue::new(&setup.limits);
+        let core = Arc::new(Core {
+            me: setup.me,
+            region: setup.region,
+            voters: setup.voters,
+            timers: setup.profile.timers(),
+            limits: setup.limits,
+            store: setup.store,
+            log: setup.log,
+            links: setup.links,
+            clock: setup.clock,
+            random: setup.random,
+            blocking: setup.blocking,
+            raft_id,
+            progress,
+            queue,
+            uploads,
+            freshness: Freshness::default(),
+            peers: Peers::default(),
+            admission: watch::Sender::new(Admission::Waiting),
+            raft: OnceLock::new(),
+            fatal: watch::Sender::new(None),
+        });
+        let entrance = Entrance { core: Arc::clone(&core), log: log_store, state, pristine, found };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(entrance.enter());
+        tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
+        tasks.spawn(ask(Arc::clone(&core)));
+        tasks.spawn(greet(Arc::clone(&core)));
+        tasks.spawn(watch_over(Arc::clone(&core)));
+        if core.blocking == Blocking::Inline {
+            tasks.spawn(sync_inline(Arc::clone(&core), appended));
+        }
+        let services = Services::new(Arc::clone(&core));
+        Ok((Self { core, tasks: Arc::new(Mutex::new(tasks)) }, services))
+    }
+
+    /// Has a command decided, whoever leads, and waits (for a bounded time) until this node holds
+    /// what it changed.
+    ///
+    /// # Errors
+    /// When it is refused, or the region cannot decide now.
+    pub async fn submit(&self, command: Command) -> Result<Accepted, SubmitError> {
+        forward::submit(&self.core, command).await
+    }
+
+    /// Waits until this node holds all that its region had decided when it was asked.
+    ///
+    /// # Errors
+    /// When no quorum confirms how far that is, or this node does not get there in time.
+    pub async fn linearize(&self) -> Result<(), Unavailable> {
+        forward::linearize(&self.core).await
+    }
+
+    /// Up to which instant the node knows all that its region has decided; `None` before it has
+    /// heard from a quorum.
+    #[must_use]
+    pub fn as_of(&self) -> Option<AsOf> {
+        self.core.freshness.as_of(&self.core)
+    }
+
+    /// Where the node stands.
+    #[must_use]
+    pub fn status(&self) -> RegionStatus {
+        let core = &self.core;
+        let mut alarms = Vec::new();
+        let state = match &*core.admission.borrow() {
+            Admission::Refused(refusal) => {
+                let reason = refusal.reason.clone();
+                let text = format!("this node takes no part in its region: {reason}");
+                alarms.push(Alarm { code: "refused", text, since: refusal.since });
+                State::Refused { reason }
+            }
+            Admission::Waiting | Admission::Member => match core.freshness.since_quorum(core) {
+                None => State::Starting { founded: core.membership().is_some() },
+                Some(since) if since < core.limits.isolation_after => State::Region,
+                Some(_) => State::NoQuorum,
+            },
+        };
+        let (term, last_log) = core.raft().map_or((0, 0), |raft| {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_term, metrics.last_log_index.unwrap_or(0))
+        });
+        let applied = core.progress.borrow().entries().saturating_sub(1);
+        let origin = core.progress.borrow().origin.clone();
+        let leader = core.leader().map(|(_, name)| name);
+        let members = core.peers.status(core);
+        RegionStatus { state, leader, term, origin, last_log, applied, members, alarms }
+    }
+
+    /// Finishes what this node is deciding, and hands leadership over if it has it.
+    pub async fn drain(&self) {
+        self.core.queue.drain().await;
+        let deadline = Instant::now() + DRAIN;
+        while let Some(successor) = successor(&self.core) {
+            let Some(raft) = self.core.raft() else { return };
+            tracing::info!(successor, "handing leadership over");
+            if raft.trigger().transfer_leader(successor).await.is_err() {
+                return;
+            }
+            let handed = self.core.until(|core| core.leadership().is_none());
+            if tokio::time::timeout_at(deadline, handed).await.is_err() {
+                tracing::warn!("leadership was not handed over in time");
+                return;
+            }
+        }
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        if let Some(raft) = self.core.raft() {
+            let _ = raft.shutdown().await;
+        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    /// Returns why the process must end, once it must: Raft has died, or the disk holds what it must
+    /// not.
+    pub fn fatal(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut fatal = self.core.fatal.subscribe();
+        async move {
+            let reason = fatal.wait_for(Option::is_some).await.map(|reason| reason.clone());
+            match reason {
+                Ok(reason) => reason.unwrap_or_default(),
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// The Raft id of this disk; drawn if it is new.
+fn identify(setup: &Setup, pristine: bool) -> Result<u64, Corrupt> {
+    let corrupt = |reason: String| Corrupt { what: "the identity in the Raft log", reason };
+    let known = setup.log.identity();
+    if let Some(known) = &known
+        && known.region != setup.region
+    {
+        return Err(corrupt(format!("it belongs to region {}", known.region)));
+    }
+    if let Some(known) = &known
+        && known.founded
+        && pristine
+    {
+        return Err(corrupt("it has belonged to a group, but the log is empty".to_owned()));
+    }
+    let founded = !pristine;
+    if let Some(known) = &known
+        && known.founded == founded
+    {
+        return Ok(known.raft_id);
+    }
+    if founded && known.is_none() {
+        return Err(corrupt("there is a log, but it is missing".to_owned()));
+    }
+    // 0 is nobody's.
+    let raft_id = known.map_or_else(|| setup.random.bits().max(1), |known| known.raft_id);
+    let identity = Identity { raft_id, region: setup.region.clone(), founded };
+    setup.log.set_identity(&identity).map_err(|error| corrupt(error.to_string()))?;
+    Ok(raft_id)
+}
+
+/// Whom to hand leadership to, if this node has it: the voter whose log is the longest among those
+/// that answer.
+fn successor(core: &Core) -> Option<u64> {
+    core.leadership()?;
+    let metrics = core.raft()?.metrics();
+    let metrics = metrics.borrow_watched();
+    let reachable: Vec<u64> = core
+        .peers
+        .status(core)
+        .into_iter()
+        .filter(|member| member.name != core.me && member.reachable)
+        .filter_map(|member| member.raft_id)
+        .collect();
+    let matched = metrics.replication.as_ref()?.iter();
+    let matched = matched.filter(|(id, _)| reachable.contains(id));
+    matched.max_by_key(|(_, matched)| matched.as_ref().map(|log| log.index)).map(|(id, _)| *id)
+}
+
+/// Asks the leader how fresh the region's feed is.
+async fn ask(core: Arc<Core>) {
+    use proto::ask_response::Answer;
+    loop {
+        let asked = core.now();
+        let answer = match core.leader() {
+            Some((_, leader)) if leader == core.me => core.freshness.answer(&core),
+            Some((_, leader)) => {
+                let mut client = client(&core, &leader, Purpose::Heartbeat);
+                let answer = client.ask(proto::AskRequest {});
+                let answer = tokio::time::timeout(2 * ASK_EVERY, answer).await;
+                answer.ok().and_then(Result::ok).and_then(|answer| {
+                    match answer.into_inner().answer? {
+                        Answer::Freshness(freshness) => Some(freshness),
+                        Answer::NotLeader(_) => None,
+                    }
+                })
+            }
+            None => None,
+        };
+        match answer {
+            Some(answer) => {
+                core.freshness.learn(&core, asked, &answer);
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            None => tokio::time::sleep(ASK_EVERY / 5).await,
+        }
+    }
+}
+
+/// Keeps an eye on the other voters.
+async fn greet(core: Arc<Core>) {
+    loop {
+        core.peers.greet(&core).await;
+        tokio::time::sleep(2 * ASK_EVERY).await;
+    }
+}
+
+/// Notices when Raft dies.
+async fn watch_over(core: Arc<Core>) {
+    core.until(|_| true).await;
+    let Some(raft) = core.raft() else { return };
+    let mut metrics = raft.metrics();
+    loop {
+        let dead = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
+        if let Some(reason) = dead {
+            return core.end(reason);
+        }
+        if metrics.changed().await.is_err() {
+            return core.end("Raft has ended");
+        }
+    }
+}
+
+/// Syncs what is appended where no thread does, after a time like a disk's.
+async fn sync_inline(core: Arc<Core>, appended: Arc<Notify>) {
+    loop {
+        appended.notified().await;
+        tokio::time::sleep(Duration::from_micros(500 + core.random.bits() % 3_500)).await;
+        core.log.sync_pending();
+    }
+}

@@ -1,0 +1,338 @@
+//! This module answers the other nodes of the region. Every call is checked against the node that
+//! the connection belongs to.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use chartmesh_record::NodeName;
+use chartmesh_wire::proto::raft_server::{self, RaftServer};
+use chartmesh_wire::proto::region_server::{self, RegionServer};
+use chartmesh_wire::{decode_command, encode_outcome, proto, region as wire};
+use futures::{Stream, StreamExt, stream};
+use openraft::ReadPolicy;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::codec::{
+    append_from, appended_to, membership_to, transfer_from, transferred_to, vote_request_from,
+    vote_response_to,
+};
+use crate::core::Core;
+use crate::decider::{Load, Verdict};
+use crate::limits::{BATCH_BYTES, MESSAGE_BYTES};
+use crate::peers::myself;
+use crate::setup::PeerIdentity;
+use crate::types::Raft;
+
+/// What the node offers to the other nodes of its region.
+/// Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Services(Arc<Core>);
+
+impl Services {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self(core)
+    }
+
+    /// The service that voters speak Raft with. The extensions of every request must hold a
+    /// [`PeerIdentity`].
+    #[must_use]
+    pub fn raft(&self) -> RaftServer<Self> {
+        RaftServer::new(self.clone())
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// The service that writes are passed on to. The extensions of every request must hold a
+    /// [`PeerIdentity`].
+    #[must_use]
+    pub fn region(&self) -> RegionServer<Self> {
+        RegionServer::new(self.clone())
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// The voter at the other end.
+    fn peer<T>(&self, request: &Request<T>) -> Result<NodeName, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        let peer = peer.ok_or_else(|| refused(None, "the connection has no identity"))?;
+        if self.0.voters.iter().any(|member| member.name == peer.0) {
+            Ok(peer.0.clone())
+        } else {
+            Err(refused(Some(&peer.0), "not a voter of this region"))
+        }
+    }
+
+    /// Raft, for a message that is meant for this disk.
+    fn raft_for(&self, to: u64) -> Result<Raft, Status> {
+        if to != self.0.raft_id {
+            return Err(Status::failed_precondition("meant for another disk of this node"));
+        }
+        let raft = self.0.raft().cloned();
+        raft.ok_or_else(|| Status::unavailable("this node takes no part in its region yet"))
+    }
+
+    /// Refuses a message in the name of another voter.
+    fn claims(&self, peer: &NodeName, voter: Option<u64>) -> Result<(), Status> {
+        let voter = voter.ok_or_else(|| Status::invalid_argument("it names no voter"))?;
+        let membership = self.0.membership();
+        let named = membership.as_ref().and_then(|membership| membership.get_node(&voter));
+        match named.and_then(|node| node.name.as_ref()) {
+            Some(name) if name != peer => {
+                Err(refused(Some(peer), &format!("it speaks in the name of {name}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A refusal, told and counted.
+fn refused(peer: Option<&NodeName>, why: &str) -> Status {
+    let peer = peer.map_or("unknown", NodeName::as_str);
+    tracing::warn!(peer, why, "a call is refused");
+    metrics::counter!("chartmesh_region_refused_calls_total").increment(1);
+    Status::permission_denied(why)
+}
+
+fn leader_of(vote: Option<&proto::Vote>) -> Option<u64> {
+    vote.map(|vote| vote.leader)
+}
+
+fn fatal(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<proto::AppendResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl raft_server::Raft for Services {
+    type AppendStream = Answers;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<proto::AppendRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let peer = self.peer(&request)?;
+        let raft = self.raft_for(self.0.raft_id)?;
+        // Why the stream of requests has ended before its time.
+        let broken: Arc<Mutex<Option<Status>>> = Arc::default();
+        let note = Arc::clone(&broken);
+        let services = self.clone();
+        let admitted = request.into_inner().map(move |message| {
+            let message = message?;
+            services.raft_for(message.to)?;
+            services.claims(&peer, leader_of(message.vote.as_ref()))?;
+            append_from(message).map_err(|error| Status::invalid_argument(error.to_string()))
+        });
+        let admitted = admitted.scan((), move |(), message: Result<_, Status>| {
+            let message = message.map_err(|status| {
+                *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+            });
+            std::future::ready(message.ok())
+        });
+        let answers = raft.stream_append(admitted).map(|answer| match answer {
+            Ok(answer) => Ok(appended_to(&answer)),
+            Err(error) => Err(fatal(error)),
+        });
+        let ending =
+            stream::once(
+                async move { broken.lock().unwrap_or_else(PoisonError::into_inner).take() },
+            );
+        let ending = ending.filter_map(|broken| std::future::ready(broken.map(Err)));
+        Ok(Response::new(Box::pin(answers.chain(ending))))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let raft = self.raft_for(message.to)?;
+        self.claims(&peer, leader_of(message.vote.as_ref()))?;
+        let vote = vote_request_from(&message)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let response = raft.vote(vote).await.map_err(fatal)?;
+        Ok(Response::new(vote_response_to(&response)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let raft = self.raft_for(message.to)?;
+        self.claims(&peer, leader_of(message.vote.as_ref()))?;
+        let vote = vote_request_from(&message)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let response = raft.pre_vote(vote).await.map_err(fatal)?;
+        Ok(Response::new(vote_response_to(&response)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<proto::TransferRequest>,
+    ) -> Result<Response<proto::TransferResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let raft = self.raft_for(message.to)?;
+        self.claims(&peer, leader_of(message.from.as_ref()))?;
+        let transfer =
+            transfer_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let response = raft.handle_transfer_leader(transfer).await.map_err(fatal)?;
+        Ok(Response::new(transferred_to(&response)))
+    }
+}
+
+#[tonic::async_trait]
+impl region_server::Region for Services {
+    async fn hello(
+        &self,
+        request: Request<proto::HelloRequest>,
+    ) -> Result<Response<proto::HelloResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let named = message.node.as_ref().map(|node| node.name.as_str());
+        if named != Some(peer.as_str()) || message.region != self.0.region.as_str() {
+            return Err(refused(Some(&peer), "it greets in another name"));
+        }
+        Ok(Response::new(proto::HelloResponse {
+            region: self.0.region.to_string(),
+            node: Some(myself(&self.0)),
+            membership: self.0.membership().as_ref().map(membership_to),
+        }))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<proto::SubmitRequest>>,
+    ) -> Result<Response<proto::SubmitResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let load = receive(request.into_inner(), &peer).await?;
+        let verdict = match self.0.leadership() {
+            Some(_) => self.0.queue.decide(load).await,
+            None => Verdict::NotLeader,
+        };
+        let leader = || self.0.leader().map(|(_, name)| name.to_string()).unwrap_or_default();
+        Ok(Response::new(verdict_to(verdict, leader)))
+    }
+
+    async fn linearize(
+        &self,
+        request: Request<proto::LinearizeRequest>,
+    ) -> Result<Response<proto::LinearizeResponse>, Status> {
+        use proto::linearize_response::Answer;
+        self.peer(&request)?;
+        let answer = match read_index(&self.0).await {
+            Some(index) => Answer::Index(index),
+            None => match self.0.leader() {
+                Some((_, leader)) if leader != self.0.me => {
+                    Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
+                }
+                _ => Answer::NoQuorum(proto::Nothing {}),
+            },
+        };
+        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer) }))
+    }
+
+    async fn ask(
+        &self,
+        request: Request<proto::AskRequest>,
+    ) -> Result<Response<proto::AskResponse>, Status> {
+        use proto::ask_response::Answer;
+        self.peer(&request)?;
+        let known = self.0.leadership().and_then(|_| self.0.freshness.answer(&self.0));
+        let answer = known.map_or_else(
+            || {
+                let leader = self.0.leader().map(|(_, leader)| leader.to_string());
+                Answer::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() })
+            },
+            Answer::Freshness,
+        );
+        Ok(Response::new(proto::AskResponse { answer: Some(answer) }))
+    }
+}
+
+/// Reads a command that is passed on.
+async fn receive(
+    mut stream: Streaming<proto::SubmitRequest>,
+    peer: &NodeName,
+) -> Result<Load, Status> {
+    let bad = |why: &str| Status::invalid_argument(why.to_owned());
+    let first = stream.message().await?.ok_or_else(|| bad("it is empty"))?;
+    let header = first.header.ok_or_else(|| bad("the header is missing"))?;
+    let length = usize::try_from(header.length).map_err(|_| bad("it is too long"))?;
+    if length > chartmesh_wire::MAX_COMMAND_BYTES {
+        return Err(bad("it is too long"));
+    }
+    let mut pieces = vec![first.piece];
+    let mut received = pieces[0].len();
+    while let Some(next) = stream.message().await? {
+        received += next.piece.len();
+        if received > chartmesh_wire::MAX_COMMAND_BYTES {
+            return Err(bad("it is too long"));
+        }
+        pieces.push(next.piece);
+    }
+    if header.compressed {
+        return Ok(Load::Big { pieces, length });
+    }
+    if length > BATCH_BYTES || received != length {
+        return Err(bad("it is not as long as it says"));
+    }
+    let bytes: Bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
+    let command = decode_command(bytes).map_err(|error| {
+        tracing::warn!(%peer, %error, "a command that cannot be read");
+        Status::invalid_argument(error.to_string())
+    })?;
+    Ok(Load::Small { command: Arc::new(command), size: length })
+}
+
+/// The index up to which the log must be applied to read all that is decided by now, if this node
+/// leads and a quorum confirms it.
+pub(crate) async fn read_index(core: &Core) -> Option<u64> {
+    let linearizer = core.raft()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+    Some(linearizer.read_log_id().log_id().index)
+}
+
+/// A verdict, as it is told to the node that passed the command on.
+fn verdict_to(verdict: Verdict, leader: impl Fn() -> String) -> proto::SubmitResponse {
+    use proto::delay::Reason;
+    use proto::submit_response::Verdict as Wire;
+    let delay = |reason, unknown| Wire::Unavailable(proto::Delay { reason: Some(reason), unknown });
+    let verdict = match verdict {
+        Verdict::Accepted(outcome) => Wire::Accepted(encode_outcome(&outcome)),
+        Verdict::Rejected(rejection) => Wire::Rejected(wire::encode_rejection(&rejection)),
+        Verdict::Lacking(version) => delay(Reason::Lacking(version.to_string()), false),
+        Verdict::NotLeader => Wire::NotLeader(proto::NotLeader { leader: leader() }),
+        Verdict::Unknown => delay(Reason::NoQuorum(proto::Nothing {}), true),
+        Verdict::Overloaded => delay(Reason::Overloaded(proto::Nothing {}), false),
+    };
+    proto::SubmitResponse { verdict: Some(verdict) }
+}
+
+/// A verdict that the leader has told.
+pub(crate) fn verdict_from(response: proto::SubmitResponse) -> Verdict {
+    use proto::delay::Reason;
+    use proto::submit_response::Verdict as Wire;
+    let told = match response.verdict {
+        Some(Wire::Accepted(outcome)) => {
+            chartmesh_wire::decode_outcome(&outcome).map(Verdict::Accepted)
+        }
+        Some(Wire::Rejected(rejection)) => wire::decode_rejection(rejection).map(Verdict::Rejected),
+        Some(Wire::NotLeader(_)) => Ok(Verdict::NotLeader),
+        Some(Wire::Unavailable(delay)) => Ok(match delay.reason {
+            Some(Reason::Overloaded(_)) => Verdict::Overloaded,
+            Some(Reason::Lacking(version)) => {
+                version.parse().map_or(Verdict::Unknown, Verdict::Lacking)
+            }
+            _ => Verdict::Unknown,
+        }),
+        None => Ok(Verdict::Unknown),
+    };
+    told.unwrap_or_else(|error| {
+        tracing::error!(%error, "the leader's verdict cannot be read");
+        Verdict::Unknown
+    })
+}

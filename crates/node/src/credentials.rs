@@ -4,11 +4,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use chartmesh_ops::Alarm;
 use chartmesh_record::{Clock, NodeName, Timestamp};
 use rustls_pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -31,7 +31,8 @@ pub(crate) struct Credentials {
 #[derive(Debug, Default)]
 struct Files {
     stamp: Vec<Stamp>,
-    broken: Option<String>,
+    /// Why they cannot be used, and since when.
+    broken: Option<(String, Timestamp)>,
 }
 
 /// What changes about a file when it is replaced.
@@ -87,7 +88,8 @@ impl Credentials {
                 return Look::Replaced;
             }
         };
-        files.broken = Some(refusal.clone());
+        let since = files.broken.take().map_or(now, |(_, since)| since);
+        files.broken = Some((refusal.clone(), since));
         Look::Broken(refusal)
     }
 
@@ -97,22 +99,20 @@ impl Credentials {
     }
 
     /// What an operator should know: a replacement that cannot be used, an end that is near.
-    pub(crate) fn alarms(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(reason) = &files.broken {
+        if let Some((reason, since)) = &files.broken {
             let text = format!("a replaced certificate is not in use: {reason}");
-            alarms.push(("certificate-broken", text));
+            alarms.push(alarm("certificate-broken", text, *since));
         }
-        let ends = self.ends();
-        let left = ends.0.saturating_sub(self.clock.wall().0);
-        if u128::from(left.max(0).unsigned_abs()) < limits::CERTIFICATE_ENDS_SOON.as_millis() {
-            let verb = if left > 0 { "ends" } else { "ended" };
-            let text = format!(
-                "the certificate of {} {verb} on {ends}: make a new one with `chartmesh certs --renew {}`",
-                self.node, self.node
-            );
-            alarms.push(("certificate-ends", text));
+        let (now, ends) = (self.clock.wall(), self.ends());
+        let soon = Timestamp(ends.0.saturating_sub(limits::CERTIFICATE_ENDS_SOON_MS));
+        if now >= soon {
+            let verb = if now < ends { "ends" } else { "ended" };
+            let renew = format!("make a new one with `chartmesh certs --renew {}`", self.node);
+            let text = format!("the certificate of {} {verb} on {ends}: {renew}", self.node);
+            alarms.push(alarm("certificate-ends", text, soon));
         }
         alarms
     }
@@ -142,7 +142,11 @@ impl Credentials {
     }
 }
 
-fn stamps(dir: &std::path::Path, node: &NodeName) -> Vec<Stamp> {
+fn alarm(code: &str, text: String, since: Timestamp) -> Alarm {
+    Alarm { code: code.to_owned(), text, since: since.to_string() }
+}
+
+fn stamps(dir: &Path, node: &NodeName) -> Vec<Stamp> {
     let names = ["ca.pem".to_owned(), format!("{node}.pem"), format!("{node}.key")];
     let stamp = |name: String| {
         let meta = fs::metadata(dir.join(name)).ok()?;
@@ -154,8 +158,6 @@ fn stamps(dir: &std::path::Path, node: &NodeName) -> Vec<Stamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use time::Duration;
 
     use super::*;
@@ -181,7 +183,7 @@ mod tests {
 
         assert!(matches!(credentials.look(), Look::Broken(reason) if reason.contains("no certificate")));
         assert_eq!(credentials.ends(), first);
-        assert_eq!(credentials.alarms()[0].0, "certificate-broken");
+        assert_eq!(credentials.alarms()[0].code, "certificate-broken");
 
         mill.issue(dir.path(), "pac-1", &["pac-1"], Duration::days(200));
 
@@ -214,7 +216,7 @@ mod tests {
         let mill = PaperMill::new();
         mill.issue(dir.path(), "pac-1", &["pac-1"], Duration::days(-1));
         let ended = read(dir.path()).unwrap();
-        assert_eq!(ended.alarms()[0].0, "certificate-ends");
+        assert_eq!(ended.alarms()[0].code, "certificate-ends");
 
         mill.issue(dir.path(), "pac-1", &["pac-1"], Duration::days(100));
         assert_eq!(ended.look(), Look::Replaced);

@@ -206,8 +206,8 @@ impl<'i> Table<'i> {
         if let Some(entry) = self.optional(key) {
             return Ok(entry);
         }
-        let near = |found: &&Spanned<_>| strsim::damerau_levenshtein(found.get_ref(), key) <= 2;
-        let misspelt = self.rest.keys().find(near);
+        let mut others = self.rest.keys();
+        let misspelt = others.find(|found| strsim::damerau_levenshtein(found.get_ref(), key) <= 2);
         let place = misspelt.map_or(self.line, |found| self.text.line(found.span().start));
         let misspelt = misspelt.map(|found| found.get_ref().to_string());
         let problem = Problem::MissingKey { key, table: self.name.clone(), misspelt };

@@ -1,24 +1,33 @@
 //! The process: configuration, TLS, wiring and lifecycle of one node. The only crate that knows that
 //! there is a machine; clocks, randomness and the network come in here, for all others.
 
+mod audit;
 mod certificate;
 mod clock;
 mod credentials;
 mod door;
+mod environment;
 mod guard;
 mod keys;
 mod limits;
 mod links;
 mod network;
+mod node;
 #[cfg(test)]
 mod paper_mill;
+mod process;
 mod settings;
 mod topology;
 
-pub use certificate::{CertificateError, Facts, Names};
+pub use audit::{AuditError, Audited, audit};
+pub use certificate::{CertificateError, Facts, Names, check_certificate};
+pub use chartmesh_region::Profile;
 pub use clock::{SystemClock, SystemRandom};
+pub use environment::{Environment, Trust};
 pub use guard::OPERATOR;
 pub use keys::{ConfigError, Hint, Problem, ReadError};
 pub use network::{Listen, Network, Stream, Tcp};
+pub use node::{Node, NodeConfig, StartError};
+pub use process::{ProcessError, run};
 pub use settings::{LogFormat, Settings};
 pub use topology::{Address, InvalidAddress, NodeEntry, RegionEntry, Role, Topology};

@@ -26,8 +26,8 @@ pub(crate) const CONNECTION_GRACE: Duration = Duration::from_secs(60);
 /// How often the files of certificates are looked at.
 pub(crate) const CERTIFICATES_EVERY: Duration = Duration::from_secs(3);
 
-/// A certificate that ends sooner than this is an alarm.
-pub(crate) const CERTIFICATE_ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
+/// A certificate that ends sooner than thirty days, in milliseconds, is an alarm.
+pub(crate) const CERTIFICATE_ENDS_SOON_MS: i64 = 30 * 86_400_000;
 
 /// The largest file of certificates that is read.
 pub(crate) const CERTIFICATE_FILE_BYTES: u64 = 1 << 20;

@@ -1,0 +1,384 @@
+//! This module puts a node together, in the order in which it must come up, and takes it apart again
+//! without losing what is under way.
+//!
+//! ```text
+//! start: disk -> certificates -> doors bound -> region -> mesh door -> FHIR door
+//! stop:  FHIR door shut -> leadership handed over -> requests finished -> mesh door -> region -> disk
+//! ```
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use chartmesh_ops::{Facts, Observer};
+use chartmesh_record::{NodeName, Place};
+use chartmesh_region::{Links, Member, Region, Services, Setup};
+use chartmesh_rest::{Api, Pages};
+use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store};
+use tokio::task::JoinSet;
+use tokio::time::interval;
+use tonic::server::NamedService;
+use tower::Service;
+
+use crate::audit::Auditor;
+use crate::certificate::CertificateError;
+use crate::credentials::{Credentials, Look};
+use crate::door::{Door, Policy};
+use crate::environment::{Environment, Trust};
+use crate::guard::{Guard, Proof};
+use crate::limits;
+use crate::links::MeshLinks;
+use crate::network::Listen;
+use crate::settings::Settings;
+use crate::topology::{Address, NodeEntry, Role, Topology};
+
+/// Which node of which mesh, on which disk.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The mesh.
+    pub topology: Topology,
+    /// The node.
+    pub node: NodeName,
+    /// The directory of its data.
+    pub data: PathBuf,
+    /// What its operator has set.
+    pub settings: Settings,
+    /// Whether to found its region. At a node that belongs to a group already it does nothing.
+    pub found: bool,
+}
+
+/// A node that runs. Dropped without being stopped, it ends as in a crash.
+#[derive(Debug)]
+pub struct Node {
+    store: Store,
+    log: RaftLog,
+    region: Region,
+    credentials: Option<Arc<Credentials>>,
+    settings: Settings,
+    fhir: Door,
+    mesh: Door,
+    /// What runs beside: it ends with the node.
+    _chores: JoinSet<()>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The topology does not name it.
+    #[error("the topology names no node {node}; it names {known}")]
+    UnknownNode {
+        /// Who was to start.
+        node: NodeName,
+        /// Who could.
+        known: String,
+    },
+    /// It would only follow feeds.
+    #[error(
+        "{node} is a mirror, and this version does not follow feeds yet: make it a voter, or leave \
+         it out"
+    )]
+    Mirror {
+        /// Who was to start.
+        node: NodeName,
+    },
+    /// Its certificates cannot be used.
+    #[error("{0}; `chartmesh certs` makes what is missing")]
+    Certificates(#[from] CertificateError),
+    /// The directory of its data cannot be made.
+    #[error("cannot use {} for data: {source}", dir.display())]
+    Data {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its data cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address} ({purpose}): {source}")]
+    Listen {
+        /// Where.
+        address: Address,
+        /// What for.
+        purpose: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its part of the region cannot run.
+    #[error(transparent)]
+    Region(#[from] chartmesh_region::StartError),
+}
+
+impl Node {
+    /// Starts a node. It serves reads once this returns; writes, once a quorum has answered.
+    ///
+    /// # Errors
+    /// It cannot run as it is configured; the error says what to change.
+    pub async fn start(config: NodeConfig, environment: Environment) -> Result<Self, StartError> {
+        let started = environment.clock.monotonic();
+        let entry = config.entry()?;
+        let (store, log) = open(&config, &environment)?;
+        let topology = Arc::new(config.topology.clone());
+        let (proof, credentials) = proof(&config.node, &environment)?;
+        let guard = Arc::new(Guard::new(proof, Arc::clone(&environment.network), topology));
+        let links: Arc<dyn Links> = Arc::new(MeshLinks::new(Arc::clone(&guard)));
+        let settings = config.settings.clone();
+        let mesh_address = settings.listen_mesh.as_ref().unwrap_or(&entry.mesh);
+        let mesh = listen(&environment, mesh_address, "mesh").await?;
+        let fhir_address = settings.listen_fhir.as_ref().unwrap_or(&entry.fhir);
+        let fhir = listen(&environment, fhir_address, "fhir").await?;
+        let setup = config.setup(&entry, store.clone(), log.clone(), links, &environment);
+        let (region, services) = Region::start(setup)?;
+        let mesh_router = mesh_router(&services, store.clone());
+        let policy = Policy::Nodes(guard);
+        let mesh = Door::open(mesh, policy, settings.mesh_connections, mesh_router);
+        let api = api(&config, &entry, &store, &region, credentials.clone(), &environment);
+        let router = chartmesh_rest::router(api);
+        let fhir = Door::open(fhir, Policy::Clients, settings.fhir_connections, router);
+        let chores = chores(credentials.clone(), &environment);
+        let took = environment.clock.monotonic().saturating_sub(started);
+        tracing::info!(node = %entry.name, region = %entry.region, site = %entry.site,
+            fhir = %fhir_address, mesh = %mesh_address, ?took, "the node serves");
+        Ok(Self { store, log, region, credentials, settings, fhir, mesh, _chores: chores })
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its Raft log: with [`Syncer::Caller`](chartmesh_store::Syncer::Caller), whoever started the
+    /// node syncs it.
+    #[must_use]
+    pub fn log(&self) -> &RaftLog {
+        &self.log
+    }
+
+    /// Its part of the region.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Looks at the files of its certificates now, and uses them if they have changed.
+    pub fn look_at_certificates(&self) {
+        if let Some(credentials) = &self.credentials {
+            look(credentials, &mut None);
+        }
+    }
+
+    /// Stops it: no new connection, the leadership handed over, what is under way finished, as far
+    /// as the settings give it time, everything on the disk.
+    pub async fn stop(mut self) {
+        self.fhir.shut();
+        self.region.drain().await;
+        if !self.fhir.emptied(self.settings.finish_within).await {
+            tracing::warn!("requests were still under way when the time to finish was over");
+        }
+        self.mesh.shut();
+        self.region.stop().await;
+        self.mesh.emptied(limits::LEAVE_WITHIN).await;
+        if let Err(error) = self.store.flush() {
+            tracing::warn!(%error, "what is in memory was not written into files; the next start does it");
+        }
+        tracing::info!("the node has stopped");
+    }
+}
+
+impl NodeConfig {
+    fn entry(&self) -> Result<NodeEntry, StartError> {
+        let node = self.node.clone();
+        let Some(entry) = self.topology.node(&node) else {
+            let known: Vec<&str> =
+                self.topology.nodes.iter().map(|node| node.name.as_str()).collect();
+            return Err(StartError::UnknownNode { node, known: known.join(", ") });
+        };
+        match entry.role {
+            Role::Voter => Ok(entry.clone()),
+            Role::Mirror => Err(StartError::Mirror { node }),
+        }
+    }
+
+    fn setup(
+        &self,
+        entry: &NodeEntry,
+        store: Store,
+        log: RaftLog,
+        links: Arc<dyn Links>,
+        environment: &Environment,
+    ) -> Setup {
+        let member = |node: &NodeEntry| Member {
+            name: node.name.clone(),
+            site: node.site.clone(),
+            address: node.mesh.to_string(),
+        };
+        let region = self.topology.region(&entry.region);
+        Setup {
+            me: entry.name.clone(),
+            region: entry.region.clone(),
+            voters: self.topology.voters(&entry.region).map(member).collect(),
+            profile: region.map(|region| region.profile).unwrap_or_default(),
+            found: self.found,
+            store,
+            log,
+            links,
+            clock: Arc::clone(&environment.clock),
+            random: Arc::clone(&environment.random),
+            blocking: environment.blocking,
+            limits: chartmesh_region::Limits {
+                isolation_after: self.settings.isolation_after,
+                ..chartmesh_region::Limits::default()
+            },
+        }
+    }
+}
+
+fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLog), StartError> {
+    let dir = &config.data;
+    std::fs::create_dir_all(dir)
+        .map_err(|source| StartError::Data { dir: dir.clone(), source })?;
+    let started = environment.clock.monotonic();
+    let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
+    let store = Store::open(dir, Options { memory: memory.clone() })?;
+    let log = RaftLog::open(dir, environment.syncer, &memory)?;
+    let took = environment.clock.monotonic().saturating_sub(started);
+    let held = store.counts().total();
+    tracing::info!(dir = %dir.display(), resources = held.resources, versions = held.versions,
+        ?took, "the disk is open");
+    Ok((store, log))
+}
+
+type Credential = Option<Arc<Credentials>>;
+
+fn proof(node: &NodeName, environment: &Environment) -> Result<(Proof, Credential), StartError> {
+    match &environment.trust {
+        Trust::Addresses(nodes) => Ok((Proof::Address(nodes.clone()), None)),
+        Trust::Certificates(dir) => {
+            let clock = Arc::clone(&environment.clock);
+            let credentials = Arc::new(Credentials::read(dir.clone(), node.clone(), clock)?);
+            Ok((Proof::Certificate(Arc::clone(&credentials)), Some(credentials)))
+        }
+    }
+}
+
+async fn listen(
+    environment: &Environment,
+    address: &Address,
+    purpose: &'static str,
+) -> Result<Box<dyn Listen>, StartError> {
+    let listening = environment.network.listen(address).await;
+    listening.map_err(|source| StartError::Listen { address: address.clone(), purpose, source })
+}
+
+/// What a node offers to other nodes, and to whoever operates the mesh.
+fn mesh_router(services: &Services, store: Store) -> Router {
+    let router = mount(Router::new(), services.raft());
+    let router = mount(router, services.region());
+    mount(router, Auditor::service(store))
+}
+
+/// Puts a gRPC service where its clients look for it.
+fn mount<S>(router: Router, service: S) -> Router
+where
+    S: Service<http::Request<Body>, Error = Infallible, Response: IntoResponse, Future: Send>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: 'static,
+{
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), service)
+}
+
+fn api(
+    config: &NodeConfig,
+    entry: &NodeEntry,
+    store: &Store,
+    region: &Region,
+    credentials: Credential,
+    environment: &Environment,
+) -> Api {
+    let software = env!("CARGO_PKG_VERSION").to_owned();
+    let facts = Facts {
+        node: entry.name.clone(),
+        region: entry.region.clone(),
+        site: entry.site.clone(),
+        role: chartmesh_ops::Role::Voter,
+        version: software.clone(),
+    };
+    let alarms = move || credentials.as_ref().map_or_else(Vec::new, |own| own.alarms());
+    let exporter = environment.exporter.clone();
+    let observer = Observer::new(facts, store.clone(), region.clone(), exporter);
+    let observer = Arc::new(observer.also(alarms));
+    let pages = Pages {
+        metrics: Box::new({
+            let observer = Arc::clone(&observer);
+            move || observer.metrics()
+        }),
+        status: Box::new(move || observer.status_json()),
+    };
+    Api {
+        store: store.clone(),
+        region: region.clone(),
+        region_name: entry.region.clone(),
+        place: Place { node: entry.name.clone(), site: entry.site.clone() },
+        software,
+        clock: Arc::clone(&environment.clock),
+        random: Arc::clone(&environment.random),
+        blocking: environment.blocking,
+        limits: chartmesh_rest::Limits {
+            disk_reserve_bytes: config.settings.disk_reserve_bytes,
+            ..chartmesh_rest::Limits::default()
+        },
+        pages,
+    }
+}
+
+/// What is done now and then: certificates are looked at, metrics are kept in order.
+fn chores(credentials: Credential, environment: &Environment) -> JoinSet<()> {
+    let mut chores = JoinSet::new();
+    if let Some(credentials) = credentials {
+        chores.spawn(async move {
+            let mut told = None;
+            let mut ticks = interval(limits::CERTIFICATES_EVERY);
+            loop {
+                ticks.tick().await;
+                look(&credentials, &mut told);
+            }
+        });
+    }
+    let exporter = environment.exporter.clone();
+    chores.spawn(async move {
+        let mut ticks = interval(limits::UPKEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            exporter.upkeep();
+        }
+    });
+    chores
+}
+
+/// Looks at the certificates, and tells what is new about them.
+fn look(credentials: &Credentials, told: &mut Option<String>) {
+    match credentials.look() {
+        Look::Same => {}
+        Look::Replaced => {
+            *told = None;
+            let ends = credentials.ends();
+            tracing::info!(%ends, "a replaced certificate is in use for new connections");
+        }
+        Look::Broken(reason) => {
+            if told.as_ref() != Some(&reason) {
+                tracing::error!(%reason, "a replaced certificate is not in use: the old one still is");
+                *told = Some(reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The FHIR interface over a real store and a real region of one voter, called in process.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected stops")]
+
+mod bad_input;
+mod bundles;
+mod client;
+mod conditions;
+mod limits;
+mod node;
+mod pages;
+mod reads;
+mod writes;

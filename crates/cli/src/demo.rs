@@ -1,0 +1,267 @@
+//! This module runs a mesh on this machine: `chartmesh demo`.
+//!
+//! ```text
+//! plan -> files (topology, certificates) -> processes -> ready -> loaded -> tour -> until Ctrl-C
+//! ```
+//!
+//! Each node is a process of its own. One that ends is not started again: what that means is what a
+//! demo is there to show.
+
+mod plan;
+mod processes;
+mod tour;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use chartmesh_node::Topology;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use self::plan::Plan;
+use self::processes::Processes;
+use crate::certs::{self, AuthorityPolicy};
+use crate::cluster::DEMO_DIR;
+use crate::generate;
+use crate::http::BaseUrl;
+use crate::load;
+use crate::mesh::Mesh;
+use crate::status::grouped;
+use crate::terminal;
+
+/// How long the nodes may take to be ready for writes.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The generated patients of a demo, about a hundred resources each, and what they are made from.
+const PATIENTS: u32 = 40;
+const SEED: u64 = 1;
+
+/// How often the processes are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Run a mesh on this machine: one process per node, loaded with records, until Ctrl-C.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  chartmesh demo                       three nodes with generated records
+  chartmesh demo --tour                the same, and a tour: what happens when the leader is killed
+  chartmesh demo --data bundles/       the same with records of your own: bundles, NDJSON, archives
+
+DIR/cluster.json says what runs where. A node that was killed is started again by its `command`.")]
+pub(crate) struct Arguments {
+    /// Where everything is kept. A demo that was stopped goes on there.
+    #[arg(long, value_name = "DIR", default_value = DEMO_DIR)]
+    dir: PathBuf,
+    /// How many regions. This version has one.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    regions: usize,
+    /// How many nodes a region has.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: usize,
+    /// The port of the first node's FHIR endpoint; the others count up.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+    /// Records to load instead of generated ones: files or directories.
+    #[arg(long, value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// Load nothing.
+    #[arg(long, conflicts_with = "data")]
+    empty: bool,
+    /// Show what the mesh does when its leader is killed, and measure it.
+    #[arg(long)]
+    tour: bool,
+    /// Stop when everything is loaded and toured.
+    #[arg(long)]
+    exit: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.regions != 1 {
+        bail!(
+            "--regions {}: this version runs one region; several come with mirroring between regions",
+            arguments.regions
+        );
+    }
+    if arguments.tour && arguments.nodes < 3 {
+        bail!("--tour kills a node of a region: it needs --nodes 3 or more");
+    }
+    let mut told = Told::new()?;
+    let mut processes = start(&arguments)?;
+    let run = async {
+        let result = act(&arguments, &mut processes).await;
+        if result.is_ok() && !arguments.exit {
+            watch(&mut processes).await;
+        }
+        result
+    };
+    let result = tokio::select! {
+        result = run => result,
+        () = told.to_stop() => Ok(()),
+    };
+    terminal::tell("Stopping the nodes ...");
+    tokio::select! {
+        () = processes.stop() => {}
+        () = told.to_stop() => processes.kill_all(),
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes what the nodes need, and starts them.
+fn start(arguments: &Arguments) -> anyhow::Result<Processes> {
+    fs::create_dir_all(&arguments.dir)
+        .with_context(|| format!("cannot make {}", arguments.dir.display()))?;
+    let dir = fs::canonicalize(&arguments.dir)?;
+    let plan = Plan::new(&dir, arguments.nodes, arguments.port)?;
+    let file = dir.join("mesh.toml");
+    fs::write(&file, plan.topology.to_string())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    certs::make(&plan.topology, &dir.join("tls"), &[], AuthorityPolicy::Keep)?;
+    let nodes = plan.topology.nodes.len();
+    terminal::tell(format!("Starting {nodes} nodes in {} ...", dir.display()));
+    Processes::start(&dir, &plan.topology)
+}
+
+/// Waits until the nodes are ready, loads, shows, tours.
+async fn act(arguments: &Arguments, processes: &mut Processes) -> anyhow::Result<()> {
+    let mesh = Mesh::of_cluster(processes.cluster())?;
+    let took = ready(&mesh, processes).await?;
+    terminal::tell(format!("All nodes are ready for writes after {:.1} s.", took.as_secs_f64()));
+    fill(arguments, &mesh).await?;
+    terminal::print(overview(processes, &mesh).await);
+    if arguments.tour {
+        tour::tour(&mesh, processes).await?;
+    }
+    Ok(())
+}
+
+/// Waits until every node takes writes.
+async fn ready(mesh: &Mesh, processes: &mut Processes) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    loop {
+        processes.look()?;
+        if let Some(ended) = processes.ended().first() {
+            bail!("{ended} has ended while it started; its log says:\n{}", processes.last_words(ended));
+        }
+        let waiting: Vec<String> = mesh.ask().await.into_iter().filter_map(not_ready).collect();
+        if waiting.is_empty() {
+            return Ok(started.elapsed());
+        }
+        if started.elapsed() > READY_WITHIN {
+            bail!("not ready after {} s: {}", READY_WITHIN.as_secs(), waiting.join("; "));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn not_ready(seen: crate::mesh::Seen) -> Option<String> {
+    let name = seen.target.name;
+    match seen.status {
+        Ok(status) if status.state == chartmesh_ops::State::Region => None,
+        Ok(_) => Some(format!("{name} has not heard from a quorum")),
+        Err(error) => Some(format!("{name}: {error}")),
+    }
+}
+
+/// Loads what is to be loaded. A demo that goes on has its records already.
+async fn fill(arguments: &Arguments, mesh: &Mesh) -> anyhow::Result<()> {
+    if arguments.empty {
+        return Ok(());
+    }
+    let held = mesh.ask().await.into_iter().find_map(|seen| seen.status.ok());
+    let held = held.map_or(0, |status| status.store.resources);
+    if held > 0 && arguments.data.is_empty() {
+        terminal::tell(format!("It goes on with the {} resources that it holds.", grouped(held)));
+        return Ok(());
+    }
+    let sources = match arguments.data.as_slice() {
+        [] => generated(),
+        paths => paths.iter().cloned().map(load::Source::Path).collect(),
+    };
+    let to: Vec<BaseUrl> = mesh.targets.iter().map(|target| target.fhir.clone()).collect();
+    let summary = load::run(load::Options::new(sources, to)).await?;
+    terminal::tell(summary.text());
+    if !summary.complete() {
+        bail!("not everything was loaded");
+    }
+    Ok(())
+}
+
+/// The records of a demo of which nothing else is said.
+fn generated() -> Vec<load::Source> {
+    let source = |bundle: generate::Bundle| load::Source::Memory {
+        name: bundle.name,
+        content: bundle.content,
+    };
+    let population = generate::Population { seed: SEED, patients: PATIENTS };
+    population.bundles().map(source).collect()
+}
+
+/// What runs where, and what to try.
+async fn overview(processes: &Processes, mesh: &Mesh) -> String {
+    let seen = mesh.ask().await;
+    let mut table = terminal::table(["NODE", "SITE", "", "FHIR", "PID", "RESOURCES"]);
+    let mut resources = 0;
+    for (node, seen) in processes.cluster().nodes.iter().zip(&seen) {
+        let (held, leads) = match &seen.status {
+            Ok(status) => (status.store.resources, status.leader.as_ref() == Some(&status.node)),
+            Err(_) => (0, false),
+        };
+        resources = held.max(resources);
+        let leads = if leads { "leads" } else { "" };
+        let (pid, held) = (node.pid.to_string(), grouped(held));
+        table.add_row([&node.name, &node.site, leads, &node.fhir, &pid, &held]);
+    }
+    let first = &processes.cluster().nodes[0].fhir;
+    let dir = processes.dir().display();
+    let status = first.trim_end_matches("/fhir");
+    format!(
+        "\n{table}\n\nEach node holds all {} resources. Try, while it runs:\n  \
+         curl -s {first}/metadata\n  curl -s {status}/status\n  \
+         chartmesh status --cluster {dir}\n  chartmesh verify --deep --cluster {dir}\n  \
+         kill -9 PID, and write at another node; {dir}/cluster.json says how to start it again\n",
+        grouped(resources)
+    )
+}
+
+/// Keeps `cluster.json` true until the demo is told to stop.
+async fn watch(processes: &mut Processes) {
+    terminal::tell("Running. Ctrl-C stops it.");
+    loop {
+        sleep(LOOK_EVERY).await;
+        if let Err(error) = processes.look() {
+            terminal::tell(format!("{error:#}"));
+        }
+    }
+}
+
+/// What the demo is told: to stop.
+struct Told {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Told {
+    fn new() -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn to_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The topology of a demo that was started in this directory before.
+fn earlier(dir: &Path) -> anyhow::Result<Option<Topology>> {
+    let file = dir.join("mesh.toml");
+    if !file.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Topology::read(&file)?))
+}

@@ -1,0 +1,121 @@
+//! This module finds the nodes that a command is about, and asks each how it is.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use chartmesh_node::Topology;
+use chartmesh_ops::Status;
+use futures::future::join_all;
+use http::StatusCode;
+
+use crate::cluster::{Cluster, DEMO_DIR};
+use crate::http::{BaseUrl, Client};
+
+/// How long a node may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which nodes a command is about; without any of these, those of the demo in ./demo-data.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// The nodes of a demo: its directory, or its cluster.json.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["topology", "to"])]
+    cluster: Option<PathBuf>,
+    /// The nodes of a topology file.
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    topology: Option<PathBuf>,
+    /// A node by its FHIR endpoint, such as http://127.0.0.1:8080/fhir. Several may be given.
+    #[arg(long, value_name = "URL")]
+    to: Vec<BaseUrl>,
+}
+
+/// The nodes that a command is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Mesh {
+    /// Which.
+    pub(crate) targets: Vec<Target>,
+    /// Their topology file, where it is known.
+    pub(crate) topology: Option<PathBuf>,
+    /// The directory of their certificates, where it is known.
+    pub(crate) tls: Option<PathBuf>,
+    client: Client,
+}
+
+/// A node that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Its name; its address where only that is known.
+    pub(crate) name: String,
+    /// Its FHIR endpoint.
+    pub(crate) fhir: BaseUrl,
+}
+
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Who was asked.
+    pub(crate) target: Target,
+    /// How it is, or why it is not known.
+    pub(crate) status: Result<Status, String>,
+}
+
+impl Arguments {
+    /// Finds the nodes.
+    pub(crate) fn find(&self) -> anyhow::Result<Mesh> {
+        if let Some(file) = &self.topology {
+            let topology = Topology::read(file)?;
+            let target = |node: &chartmesh_node::NodeEntry| -> anyhow::Result<Target> {
+                let fhir = format!("http://{}/fhir", node.fhir).parse()?;
+                Ok(Target { name: node.name.to_string(), fhir })
+            };
+            let targets = topology.nodes.iter().map(target).collect::<Result<_, _>>()?;
+            return Ok(Mesh { topology: Some(file.clone()), ..Mesh::of(targets) });
+        }
+        if !self.to.is_empty() {
+            let target =
+                |fhir: &BaseUrl| Target { name: fhir.authority().to_owned(), fhir: fhir.clone() };
+            return Ok(Mesh::of(self.to.iter().map(target).collect()));
+        }
+        let path = self.cluster.as_deref().unwrap_or(Path::new(DEMO_DIR));
+        Mesh::of_cluster(&Cluster::read(path)?)
+    }
+}
+
+impl Mesh {
+    fn of(targets: Vec<Target>) -> Self {
+        Self { targets, topology: None, tls: None, client: Client::new(PATIENCE) }
+    }
+
+    /// The nodes of a demo.
+    pub(crate) fn of_cluster(cluster: &Cluster) -> anyhow::Result<Self> {
+        let target = |node: &crate::cluster::ClusterNode| -> anyhow::Result<Target> {
+            Ok(Target { name: node.name.clone(), fhir: node.fhir.parse()? })
+        };
+        let targets = cluster.nodes.iter().map(target).collect::<Result<_, _>>()?;
+        let (topology, tls) = (Some(cluster.topology.clone()), Some(cluster.tls.clone()));
+        Ok(Self { topology, tls, ..Self::of(targets) })
+    }
+
+    /// These of its nodes only.
+    pub(crate) fn only(&self, targets: Vec<Target>) -> Self {
+        Self { targets, ..self.clone() }
+    }
+
+    /// Asks all nodes at the same time.
+    pub(crate) async fn ask(&self) -> Vec<Seen> {
+        let ask = async |target: &Target| {
+            let status = self.status(target).await.map_err(|error| format!("{error:#}"));
+            Seen { target: target.clone(), status }
+        };
+        join_all(self.targets.iter().map(ask)).await
+    }
+
+    async fn status(&self, target: &Target) -> anyhow::Result<Status> {
+        let url = format!("http://{}/status", target.fhir.authority());
+        let answer = self.client.get(&url).await?;
+        if answer.status != StatusCode::OK {
+            bail!("it answered {} when asked how it is", answer.status);
+        }
+        serde_json::from_slice(&answer.body).context("its answer is not a status")
+    }
+}

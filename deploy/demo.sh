@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds chartmesh and shows a region of three nodes on this machine: starts them, loads generated
+# records, kills the leader under load, brings it back, and compares what all of them hold.
+#
+#   ./deploy/demo.sh            builds, shows, stops
+#   ./deploy/demo.sh --keep     builds, shows, and runs on until Ctrl-C
+#   ./deploy/demo.sh ...        anything else goes to `chartmesh demo`: --dir, --port, --data, ...
+#
+# The first build takes some minutes. What it lacks is installed by apt; nothing else is changed.
+set -euo pipefail
+root="$(cd "$(dirname "$0")/.." && pwd)"
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/chartmesh/target}"
+keep=no
+arguments=()
+for argument in "$@"; do
+    case "$argument" in
+    --keep) keep=yes ;;
+    -h | --help)
+        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+    *) arguments+=("$argument") ;;
+    esac
+done
+[ "$keep" = yes ] || arguments+=(--exit)
+
+"$root/deploy/prerequisites.sh"
+echo "Building chartmesh (a first build takes 6 to 15 minutes on two cores) ..."
+(cd "$root" && cargo build --release --locked --package chartmesh-cli)
+
+# Without a directory of its own a demo that was stopped would go on; a tour begins afresh.
+case " ${arguments[*]} " in
+*" --dir "* | *" --dir="*) ;;
+*)
+    fresh="$(mktemp -d "${TMPDIR:-/tmp}/chartmesh-demo.XXXXXX")"
+    [ "$keep" = yes ] || trap 'rm -rf "$fresh"' EXIT
+    arguments+=(--dir "$fresh")
+    ;;
+esac
+"$CARGO_TARGET_DIR/release/chartmesh" demo --tour "${arguments[@]}"

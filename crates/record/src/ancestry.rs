@@ -283,7 +283,10 @@ mod tests {
         let twin = |name: &str| Head { version: version(1, name), ..root(1, "twin") };
         let mut heads = Heads::of([twin("a"), twin("b")]);
         assert!(!heads.in_conflict());
-        assert_eq!(heads.distinct().map(|head| &head.version).collect::<Vec<_>>(), [&version(1, "b")]);
+        assert_eq!(
+            heads.distinct().map(|head| &head.version).collect::<Vec<_>>(),
+            [&version(1, "b")]
+        );
 
         let next = decide(&mut heads, "a", &[version(1, "a")], false);
         assert_eq!(names(&heads), [next]);
@@ -367,8 +370,11 @@ mod tests {
             let version = VersionId { generation, origin: at.clone() };
             let body = BodyHash::of(&[request & 1]);
             let request = RequestId([request; 16]);
-            let truth =
-                Truth { head: Head { version, ancestry, deleted, request, body }, superseded, known };
+            let truth = Truth {
+                head: Head { version, ancestry, deleted, request, body },
+                superseded,
+                known,
+            };
             self.hold(&truth);
             truth
         }
@@ -414,7 +420,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(2_000)
+        })]
         #[test]
         fn names_alone_tell_what_superseded_what(
             steps in prop::collection::vec(step(), 1..60),

@@ -417,6 +417,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn criteria_survive_their_text(tokens in prop::collection::vec(
             ("(\\PC|[,|$\\\\+%&= ]){0,6}", "(\\PC|[,|$\\\\+%&= ]){1,6}", 0..4_u8), 1..4,

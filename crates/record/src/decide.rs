@@ -11,7 +11,9 @@
 
 mod decision;
 mod overlay;
+mod precondition;
 mod rejection;
+mod replay;
 mod rule;
 
 use std::collections::HashMap;

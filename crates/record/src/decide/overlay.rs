@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
+
 use super::{Recorded, View};
 use crate::ancestry::{Head, Heads};
 use crate::change_set::ChangeSet;
@@ -14,7 +16,7 @@ use crate::command::RequestId;
 use crate::criteria::{Criteria, Term, Token};
 use crate::identifier::{Identifier, identifiers};
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
-use crate::resource::Resource;
+use crate::resource::{BodyHash, Resource};
 
 /// A view with what was written on top of it.
 #[derive(Debug)]
@@ -35,10 +37,12 @@ pub(super) struct Layer {
 pub(super) struct Written {
     /// Its heads without that version.
     pub(super) before: Heads,
-    /// That version.
+    /// That version, its body not hashed yet: seldom does anybody ask.
     pub(super) head: Head,
-    /// Its content; `None` for a deletion.
+    /// Its content as sent; `None` for a deletion.
     pub(super) resource: Option<Resource>,
+    /// Its content as it is read, once the links are filled in.
+    pub(super) content: Option<Bytes>,
 }
 
 /// The written resources of one type by their identifiers, read when somebody first searches.
@@ -78,8 +82,8 @@ impl<'v, V: View> Overlay<'v, V> {
     pub(super) fn absorb(&mut self, mut layer: Layer, change_set: &ChangeSet) {
         for version in &change_set.versions {
             let written = layer.by_key.remove(&version.key).expect("ruled in that layer");
-            let head = version.head(&change_set.origin, change_set.request);
-            self.write(version.key.clone(), Written { head, ..written });
+            let content = version.content.clone();
+            self.write(version.key.clone(), Written { content, ..written });
         }
     }
 }
@@ -119,7 +123,8 @@ impl<V: View> View for Overlay<'_, V> {
 impl Written {
     fn heads(&self) -> Heads {
         let mut heads = self.before.clone();
-        heads.insert(self.head.clone());
+        let body = BodyHash::of(self.content.as_deref().unwrap_or_default());
+        heads.insert(Head { body, ..self.head.clone() });
         heads
     }
 

@@ -11,10 +11,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::decision::{Ruling, target};
 use super::overlay::{Layer, Overlay, Written};
+use super::precondition::{Unmet, given_up, is_live};
+use super::replay::replay;
 use super::{Rejection, RejectionReason, View};
 use crate::ancestry::{Head, Heads};
 use crate::change_set::{Effect, EntryOutcome, Outcome};
-use crate::command::{Action, Command, Draft, LinkTarget, Operation, Precondition};
+use crate::command::{Action, Command, Draft, LinkTarget, Operation};
 use crate::criteria::Criteria;
 use crate::kind::{ResourceId, ResourceKey};
 use crate::resource::BodyHash;
@@ -25,7 +27,7 @@ use crate::version::{Origin, VersionId};
 pub(super) struct Ruled {
     pub(super) rulings: Vec<Ruling>,
     pub(super) matches: Vec<ResourceId>,
-    /// The versions made, their content as sent and their bodies not hashed yet.
+    /// The versions made, their links not filled in yet.
     pub(super) written: Layer,
 }
 
@@ -55,10 +57,8 @@ pub(super) fn rule<V: View>(
     at: Timestamp,
 ) -> Result<Ruled, Stop<V::Error>> {
     let operations = command.operations();
-    for key in (0..operations.len()).filter_map(|place| derived_key(command, place)) {
-        if held.heads(&key)?.current().is_some() {
-            return Err(Stop::Answered(replay(held, command, at)?));
-        }
+    if let Some(outcome) = replay(held, command, at)? {
+        return Err(Stop::Answered(outcome));
     }
     let mut ruler = Ruler {
         command,
@@ -271,7 +271,11 @@ impl<'a, V: View> Ruler<'a, V> {
         found: bool,
     ) -> Result<Ruling, Stop<V::Error>> {
         let operation = &self.command.operations()[place];
-        let Some(over) = self.given_up(place, operation, &key, &heads)? else {
+        let over = given_up(operation, &key, &heads, self.origin).map_err(|unmet| match unmet {
+            Unmet::Refused(reason) => self.refuse(place, reason),
+            Unmet::Lacking(version) => Stop::Lacking(version),
+        })?;
+        let Some(over) = over else {
             let version = heads.current().map(|head| head.version.clone());
             let effect = Effect::NothingToDelete;
             return Ok(Ruling::Leave(EntryOutcome { effect, key: Some(key), version }));
@@ -288,72 +292,11 @@ impl<'a, V: View> Ruler<'a, V> {
             ancestry: ancestry.clone(),
             deleted: resource.is_none(),
             request: self.command.request,
-            // Known once the links are filled in. Only twins ask for it, and a command writes a
-            // resource once.
             body: BodyHash::default(),
         };
         let found = found.then(|| key.id.clone());
-        self.state.write(key, Written { before: heads, head, resource });
+        self.state.write(key, Written { before: heads, head, resource, content: None });
         Ok(Ruling::Write { effect, found, generation, ancestry })
-    }
-
-    /// The heads that an operation supersedes; `None` if it deletes what is not there.
-    fn given_up(
-        &self,
-        place: usize,
-        operation: &Operation,
-        key: &ResourceKey,
-        heads: &Heads,
-    ) -> Result<Option<Vec<VersionId>>, Stop<V::Error>> {
-        let (precondition, deletes) = match operation {
-            Operation::Create { .. } | Operation::Read { .. } => (&Precondition::None, false),
-            Operation::Update { precondition, .. }
-            | Operation::UpdateWhere { precondition, .. } => (precondition, false),
-            Operation::Delete { precondition, .. } => (precondition, true),
-            Operation::DeleteWhere { .. } => (&Precondition::None, true),
-        };
-        let live = is_live(heads);
-        let names = match precondition {
-            Precondition::Match(tags) => {
-                let names = tags.iter().map(|tag| tag.0.parse().ok()).collect();
-                self.named(place, names, key, heads)?
-            }
-            Precondition::Exists if !live => return Err(self.refuse_unseen(place, key, heads)),
-            Precondition::Absent if live => return Err(self.refuse_unseen(place, key, heads)),
-            // What the client sees is the current head; deletions cannot be told apart.
-            _ if live => heads.current().map(|head| head.version.clone()).into_iter().collect(),
-            _ => heads.iter().map(|head| head.version.clone()).collect(),
-        };
-        if !deletes {
-            return Ok(Some(names));
-        }
-        if !matches!(precondition, Precondition::Match(_)) {
-            let standing = heads.distinct().filter(|head| !head.deleted).count();
-            if live && standing + heads.absent().len() > 1 {
-                let (key, heads) = (key.clone(), heads.clone());
-                return Err(self.refuse(place, RejectionReason::ConflictedDelete { key, heads }));
-            }
-        }
-        let deleted = |name| heads.head(name).is_some_and(|head| head.deleted);
-        Ok(if names.iter().all(deleted) { None } else { Some(names) })
-    }
-
-    /// The versions that the client says it has seen, if all of them are heads.
-    fn named(
-        &self,
-        place: usize,
-        names: Vec<Option<VersionId>>,
-        key: &ResourceKey,
-        heads: &Heads,
-    ) -> Result<Vec<VersionId>, Stop<V::Error>> {
-        let lacking = |name: &&VersionId| name.origin != *self.origin && !heads.covers(name);
-        if let Some(name) = names.iter().flatten().find(lacking) {
-            return Err(Stop::Lacking(name.clone()));
-        }
-        let names: Option<Vec<VersionId>> = names.into_iter().collect();
-        names
-            .filter(|names| !names.is_empty() && names.iter().all(|name| heads.stands(name)))
-            .ok_or_else(|| self.refuse_unseen(place, key, heads))
     }
 
     /// Rules on the reads, after all writes.
@@ -414,11 +357,6 @@ impl<'a, V: View> Ruler<'a, V> {
         Stop::Refused(Rejection { entry, reason })
     }
 
-    fn refuse_unseen(&self, place: usize, key: &ResourceKey, heads: &Heads) -> Stop<V::Error> {
-        let (key, heads) = (key.clone(), heads.clone());
-        self.refuse(place, RejectionReason::Precondition { key, heads })
-    }
-
     fn refuse_unmatched(&self, place: usize, criteria: &Criteria) -> Stop<V::Error> {
         self.refuse(place, RejectionReason::NoMatch { criteria: criteria.clone() })
     }
@@ -427,49 +365,4 @@ impl<'a, V: View> Ruler<'a, V> {
         let (first, second) = (place.min(other), place.max(other));
         self.refuse(second, RejectionReason::DuplicateTarget { key, other: first })
     }
-}
-
-/// What plain reads find: whether the resource exists.
-fn is_live(heads: &Heads) -> bool {
-    heads.current().is_some_and(|head| !head.deleted)
-}
-
-/// The resource that an operation creates under an id derived from the request, if it creates one.
-fn derived_key(command: &Command, place: usize) -> Option<ResourceKey> {
-    match &command.operations()[place] {
-        Operation::Create { draft, .. } | Operation::UpdateWhere { draft, .. } => {
-            Some(ResourceKey { kind: draft.resource.kind(), id: command.derived_id(place) })
-        }
-        _ => None,
-    }
-}
-
-/// The answer to a command that was carried out before and is no longer remembered: what stands now.
-fn replay<V: View>(held: &V, command: &Command, at: Timestamp) -> Result<Outcome, V::Error> {
-    let mut entries = Vec::with_capacity(command.operations().len());
-    for (place, operation) in command.operations().iter().enumerate() {
-        let (effect, key) = match operation {
-            Operation::Create { .. } | Operation::UpdateWhere { .. } => {
-                let key = derived_key(command, place).expect("both create");
-                match operation.criteria() {
-                    // It found something then; most likely it still does.
-                    Some(criteria) if held.heads(&key)?.current().is_none() => {
-                        let updates = matches!(operation, Operation::UpdateWhere { .. });
-                        let effect = if updates { Effect::Updated } else { Effect::Found };
-                        let found = held.find(criteria, 1)?.pop();
-                        (effect, found.map(|id| ResourceKey { kind: criteria.kind(), id }))
-                    }
-                    _ => (Effect::Created, Some(key)),
-                }
-            }
-            Operation::Update { key, .. } => (Effect::Updated, Some(key.clone())),
-            Operation::Delete { key, .. } => (Effect::Deleted, Some(key.clone())),
-            Operation::DeleteWhere { .. } => (Effect::NothingToDelete, None),
-            Operation::Read { key } => (Effect::Read, Some(key.clone())),
-        };
-        let heads = key.as_ref().map(|key| held.heads(key)).transpose()?;
-        let version = heads.as_ref().and_then(Heads::current).map(|head| head.version.clone());
-        entries.push(EntryOutcome { effect, key, version });
-    }
-    Ok(Outcome { at, change: None, entries })
 }

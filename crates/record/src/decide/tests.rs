@@ -46,11 +46,6 @@ impl Decider {
         self.judge(&command)
     }
 
-    fn transaction(&mut self, entries: Vec<Operation>) -> Judgement {
-        let command = transaction(self.number(), entries);
-        self.judge(&command)
-    }
-
     /// Writes, which must succeed, and tells the change set.
     fn put(&mut self, target: &str, members: &str) -> ChangeSet {
         match self.one(update(target, members, Precondition::None)) {

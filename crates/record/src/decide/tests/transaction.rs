@@ -19,7 +19,7 @@ fn linked(kind: &str, meta: &str, members: &str) -> Draft {
         from = end;
     }
     let kind = kind.parse().expect("a type");
-    Draft { resource: Resource::from_parts(kind, None, text.clone().into(), meta.len()), links }
+    Draft { resource: Resource::from_parts(kind, None, text.into(), meta.len()), links }
 }
 
 fn create_linked(kind: &str, members: &str) -> Operation {
@@ -281,7 +281,8 @@ fn a_forgotten_transaction_is_known_again_by_what_it_created() {
     let again = pac.judge(&command);
 
     assert!(matches!(again, Judgement::Answer(_)));
-    assert_eq!(told(&again), first.replace("Found Patient/1 1-pac", "Found Patient/1 2-pac"));
+    let first = first.replace("Found Patient/1 1-pac", "Found Patient/1 2-pac");
+    assert_eq!(told(&again), first.replace("Created Patient/3", "Updated Patient/3"));
 }
 
 #[test]

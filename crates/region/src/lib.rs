@@ -30,6 +30,8 @@ mod service;
 mod setup;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod storage_suite;
 mod submit;
 mod types;
 mod upload;

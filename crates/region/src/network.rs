@@ -4,6 +4,7 @@
 //! another, so that they never wait behind entries.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,6 +145,10 @@ impl NetStreamAppend<TypeConfig> for Way {
         async move {
             let to = self.to;
             let mut client = self.stream.clone().ok_or_else(nameless)?;
+            // After a failure openraft waits before it gives the first request, and a connection
+            // that is refused at once would be tried again at once if it did not ask for one.
+            let mut input = input.peekable();
+            Pin::new(&mut input).peek().await;
             let requests = input.map(move |request| append_to(to, &request));
             let begun = tokio::time::timeout(self.patience, client.append(requests)).await;
             let answers = match begun {

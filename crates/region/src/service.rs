@@ -282,10 +282,14 @@ async fn receive(
         return Err(bad("it is not as long as it says"));
     }
     let bytes: Bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
-    let command = decode_command(bytes).map_err(|error| {
-        tracing::warn!(%peer, %error, "a command that cannot be read");
-        Status::invalid_argument(error.to_string())
-    })?;
+    let unreadable = |why: &str| {
+        tracing::warn!(%peer, why, "a command that cannot be read");
+        Status::invalid_argument(why.to_owned())
+    };
+    let command = decode_command(bytes).map_err(|error| unreadable(&error.to_string()))?;
+    if !command.is_sound() {
+        return Err(unreadable("a link leads nowhere"));
+    }
     Ok(Load::Small { command: Arc::new(command), size: length })
 }
 

@@ -106,6 +106,9 @@ impl Uploads {
         }
         let command = expand(&pieces, parts.length).map_err(|e| corrupt(e.to_string()))?;
         let command = decode_command(command).map_err(|e| corrupt(e.to_string()))?;
+        if !command.is_sound() {
+            return Err(corrupt("a link leads nowhere".to_owned()));
+        }
         Ok(Prepared { command: Arc::new(command), change: None })
     }
 }

@@ -1,0 +1,307 @@
+//! This module runs a region in one process: its voters on real disks, connected by pipes that can
+//! be cut, with identities as a node's accept loop would give them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::{Extension, Router};
+use chartmesh_record::{Clock, NodeName, Random, Timestamp};
+use chartmesh_region::{
+    Blocking, Limits, Links, Member, PeerIdentity, Profile, Purpose, Region, Setup, State,
+};
+use chartmesh_store::{Memory, Options, RaftLog, Store, Syncer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tempfile::TempDir;
+use tokio::io::DuplexStream;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+/// How long anything is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A region in one process.
+pub(crate) struct Mesh {
+    names: Vec<NodeName>,
+    dir: TempDir,
+    pipes: Arc<Pipes>,
+    nodes: BTreeMap<NodeName, Node>,
+    pub(crate) limits: Limits,
+}
+
+/// A voter that runs.
+pub(crate) struct Node {
+    pub(crate) region: Region,
+    pub(crate) store: Store,
+}
+
+/// The connections between the voters.
+#[derive(Debug, Default)]
+pub(crate) struct Pipes {
+    doors: Mutex<BTreeMap<NodeName, Router>>,
+    /// Voters that cannot be reached and do not reach anybody.
+    cut: Mutex<BTreeSet<NodeName>>,
+    /// What runs for each connection, by both its ends.
+    running: Mutex<BTreeMap<NodeName, JoinSet<()>>>,
+    /// Whom the connections of a voter claim to be from, if not from itself.
+    masks: Mutex<BTreeMap<NodeName, NodeName>>,
+}
+
+#[derive(Debug)]
+struct PipeLinks {
+    me: NodeName,
+    pipes: Arc<Pipes>,
+    channels: Mutex<BTreeMap<(NodeName, Purpose), Channel>>,
+}
+
+#[derive(Debug)]
+struct SystemClock(Instant);
+
+#[derive(Debug)]
+struct Counter(AtomicU64);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+impl Mesh {
+    /// Voters that are not started yet.
+    pub(crate) fn new(voters: usize) -> Self {
+        let names = (1..=voters).map(|number| format!("pac-{number}").parse().unwrap()).collect();
+        let pipes = Arc::default();
+        let dir = TempDir::new().unwrap();
+        Self { names, dir, pipes, nodes: BTreeMap::new(), limits: Limits::default() }
+    }
+
+    /// A founded region with a leader.
+    pub(crate) async fn founded(voters: usize) -> Self {
+        let mut mesh = Self::new(voters);
+        for number in 1..=voters {
+            mesh.start(number, number == 1).await;
+        }
+        mesh.leader().await;
+        mesh
+    }
+
+    pub(crate) fn name(&self, number: usize) -> NodeName {
+        self.names[number - 1].clone()
+    }
+
+    /// Starts a voter on its disk.
+    pub(crate) async fn start(&mut self, number: usize, found: bool) {
+        let name = self.name(number);
+        lock(&self.pipes.cut).remove(&name);
+        let dir = self.disk(number);
+        std::fs::create_dir_all(&dir).unwrap();
+        let memory = Memory::new(32 << 20, 16 << 20);
+        let store = Store::open(&dir, Options { memory: memory.clone() }).unwrap();
+        let log = RaftLog::open(&dir, Syncer::Thread, &memory).unwrap();
+        let member = |name: &NodeName| Member {
+            name: name.clone(),
+            site: "yokota".parse().unwrap(),
+            address: format!("{name}:9100"),
+        };
+        let links = PipeLinks {
+            me: name.clone(),
+            pipes: Arc::clone(&self.pipes),
+            channels: Mutex::default(),
+        };
+        let seed = std::collections::hash_map::RandomState::new();
+        let seed = std::hash::BuildHasher::hash_one(&seed, number);
+        let setup = Setup {
+            me: name.clone(),
+            region: "pac".parse().unwrap(),
+            voters: self.names.iter().map(member).collect(),
+            profile: Profile::Lan,
+            found,
+            store: store.clone(),
+            log,
+            links: Arc::new(links),
+            clock: Arc::new(SystemClock(now())),
+            random: Arc::new(Counter(AtomicU64::new(seed))),
+            blocking: Blocking::Pool,
+            limits: self.limits.clone(),
+        };
+        let (region, services) = Region::start(setup).unwrap();
+        let router = Router::new()
+            .route_service("/chartmesh.v1.Raft/{call}", services.raft())
+            .route_service("/chartmesh.v1.Region/{call}", services.region());
+        lock(&self.pipes.doors).insert(name.clone(), router);
+        self.nodes.insert(name, Node { region, store });
+    }
+
+    pub(crate) fn disk(&self, number: usize) -> PathBuf {
+        self.dir.path().join(self.name(number).as_str())
+    }
+
+    /// Stops a voter without a word.
+    pub(crate) async fn kill(&mut self, number: usize) {
+        let name = self.name(number);
+        self.pipes.cut(&name);
+        lock(&self.pipes.doors).remove(&name);
+        let node = self.nodes.remove(&name).unwrap();
+        let store = node.store.clone();
+        node.region.stop().await;
+        drop(node.store);
+        drop(store);
+        // Tasks that were aborted let go of the disk a little later.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    /// Cuts all connections of a voter.
+    pub(crate) fn cut(&self, number: usize) {
+        self.pipes.cut(&self.name(number));
+    }
+
+    /// Lets a voter connect again.
+    pub(crate) fn mend(&self, number: usize) {
+        lock(&self.pipes.cut).remove(&self.name(number));
+    }
+
+    /// Makes the connections of a voter claim to be from another.
+    pub(crate) fn mask(&self, number: usize, as_name: &str) {
+        lock(&self.pipes.masks).insert(self.name(number), as_name.parse().unwrap());
+        self.pipes.cut(&self.name(number));
+        self.mend(number);
+    }
+
+    pub(crate) fn node(&self, number: usize) -> &Node {
+        &self.nodes[&self.name(number)]
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Node)> {
+        let number = |name: &NodeName| self.names.iter().position(|known| known == name).unwrap();
+        self.nodes.iter().map(move |(name, node)| (number(name) + 1, node))
+    }
+
+    /// The number of the voter that all running ones take for the leader.
+    pub(crate) async fn leader(&self) -> usize {
+        let agreed = || {
+            let mut leaders: BTreeSet<Option<NodeName>> =
+                self.nodes.values().map(|node| node.region.status().leader).collect();
+            let leader = leaders.pop_first().flatten().filter(|_| leaders.is_empty())?;
+            self.nodes.contains_key(&leader).then_some(leader)
+        };
+        let leader = eventually("the voters agree on a leader", agreed).await;
+        self.names.iter().position(|name| *name == leader).unwrap() + 1
+    }
+
+    /// Some running voter that does not lead.
+    pub(crate) async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        self.running().map(|(number, _)| number).find(|&number| number != leader).unwrap()
+    }
+
+    /// Waits until all running voters hold the same, and checks that they do.
+    pub(crate) async fn settle(&self) {
+        let same = || {
+            let mut states = self.nodes.values().map(|node| {
+                (node.store.horizon(), node.store.digest(), node.region.status().applied)
+            });
+            let first = states.next()?;
+            states.all(|state| state == first).then_some(())
+        };
+        eventually("all voters hold the same", same).await;
+    }
+
+    pub(crate) fn state(&self, number: usize) -> State {
+        self.node(number).region.status().state
+    }
+}
+
+/// Waits until something is there.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Pipes {
+    fn cut(&self, name: &NodeName) {
+        lock(&self.cut).insert(name.clone());
+        lock(&self.running).remove(name);
+    }
+
+    /// Connects two voters.
+    fn connect(&self, from: &NodeName, to: &NodeName) -> io::Result<TokioIo<DuplexStream>> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let cut = lock(&self.cut);
+        if cut.contains(from) || cut.contains(to) {
+            return Err(refused());
+        }
+        let door = lock(&self.doors).get(to).cloned().ok_or_else(refused)?;
+        let identity = lock(&self.masks).get(from).unwrap_or(from).clone();
+        let (mine, mut near) = tokio::io::duplex(1 << 20);
+        let (mut far, theirs) = tokio::io::duplex(1 << 20);
+        let service = TowerToHyperService::new(door.layer(Extension(PeerIdentity(identity))));
+        let mut running = lock(&self.running);
+        // The pipe breaks with either end.
+        let (ended, mut either) = tokio::sync::mpsc::channel::<()>(1);
+        running.entry(from.clone()).or_default().spawn(async move {
+            let _ended = ended;
+            std::future::pending::<()>().await;
+        });
+        running.entry(to.clone()).or_default().spawn(async move {
+            let serve = Builder::new(TokioExecutor::new());
+            let serve = serve.serve_connection(TokioIo::new(theirs), service);
+            tokio::select! {
+                _ = serve => {}
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                _ = either.recv() => {}
+            }
+        });
+        Ok(TokioIo::new(mine))
+    }
+}
+
+impl Links for PipeLinks {
+    fn channel(&self, peer: &NodeName, purpose: Purpose) -> Channel {
+        let connect = || {
+            let (pipes, me, peer) = (Arc::clone(&self.pipes), self.me.clone(), peer.clone());
+            let connector = service_fn(move |_| {
+                let connected = pipes.connect(&me, &peer);
+                async move { connected }
+            });
+            Endpoint::from_static("http://mesh")
+                .initial_stream_window_size(8 << 20)
+                .initial_connection_window_size(8 << 20)
+                .connect_with_connector_lazy(connector)
+        };
+        lock(&self.channels).entry((peer.clone(), purpose)).or_insert_with(connect).clone()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test runs on the machine's clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "a test runs on the machine's clock")]
+    fn wall(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Timestamp(i64::try_from(since.as_millis()).unwrap())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl Random for Counter {
+    fn bits(&self) -> u64 {
+        let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        (state ^ (state >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+}

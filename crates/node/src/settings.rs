@@ -39,6 +39,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// What openraft warns of, an unreachable voter above all, the region and the guard say once.
+const LOG_LEVEL: &str = "info,openraft=error";
+
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl Default for Settings {
@@ -47,7 +50,7 @@ impl Default for Settings {
             disk_reserve_bytes: chartmesh_rest::Limits::default().disk_reserve_bytes,
             isolation_after: chartmesh_region::Limits::default().isolation_after,
             log_format: LogFormat::Text,
-            log_level: "info".to_owned(),
+            log_level: LOG_LEVEL.to_owned(),
             listen_mesh: None,
             listen_fhir: None,
             mesh_connections: limits::MESH_CONNECTIONS,

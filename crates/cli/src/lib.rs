@@ -2,6 +2,7 @@
 //!
 //! Every command that a script would read has `--json`. Exit codes: 0 done, 1 failed, 2 usage.
 
+mod bench;
 mod certs;
 mod cluster;
 mod demo;
@@ -38,6 +39,7 @@ enum Command {
     Status(status::Arguments),
     Verify(verify::Arguments),
     Certs(certs::Arguments),
+    Bench(bench::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -68,6 +70,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => status::command(arguments).await,
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
+        Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Generate(arguments) => generate::command(&arguments),
     }
 }

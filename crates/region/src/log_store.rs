@@ -177,6 +177,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.as_ref().map(stored_id_to);
+        let held = self.log.last().map(|held| held.index);
+        if last.is_some_and(|last| Some(last.index) >= held) {
+            return Ok(());
+        }
         written(|done| self.log.truncate_after(last, done)).await
     }
 

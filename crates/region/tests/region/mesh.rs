@@ -13,7 +13,7 @@ use chartmesh_record::{Clock, NodeName, Random, Timestamp};
 use chartmesh_region::{
     Blocking, Limits, Links, Member, PeerIdentity, Profile, Purpose, Region, Setup, State,
 };
-use chartmesh_store::{Memory, Options, RaftLog, Store, Syncer};
+use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store, Syncer};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -100,7 +100,13 @@ impl Mesh {
         let dir = self.disk(number);
         std::fs::create_dir_all(&dir).unwrap();
         let memory = Memory::new(32 << 20, 16 << 20);
-        let store = Store::open(&dir, Options { memory: memory.clone() }).unwrap();
+        // What was still asked of a voter that was killed lets go of its disk when it is answered.
+        let options = || Options { memory: memory.clone() };
+        let open = || match Store::open(&dir, options()) {
+            Err(OpenError::InUse { .. }) => None,
+            store => Some(store.unwrap()),
+        };
+        let store = eventually("the disk is free", open).await;
         let log = RaftLog::open(&dir, Syncer::Thread, &memory).unwrap();
         let member = |name: &NodeName| Member {
             name: name.clone(),
@@ -145,13 +151,7 @@ impl Mesh {
         let name = self.name(number);
         self.pipes.cut(&name);
         lock(&self.pipes.doors).remove(&name);
-        let node = self.nodes.remove(&name).unwrap();
-        let store = node.store.clone();
-        node.region.stop().await;
-        drop(node.store);
-        drop(store);
-        // Tasks that were aborted let go of the disk a little later.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.nodes.remove(&name).unwrap().region.stop().await;
     }
 
     /// Cuts all connections of a voter.

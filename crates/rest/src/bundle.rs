@@ -20,7 +20,7 @@ use crate::document::{BundleHead, BundleWriter};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::media;
-use crate::path::{Interaction, Misdirected, Page};
+use crate::path::{Misdirected, Page, Reading};
 use crate::preference::Echo;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
@@ -30,7 +30,7 @@ use crate::write::Mark;
 #[derive(Debug)]
 enum Step {
     Write(Operation),
-    Read(Interaction, Cached),
+    Read(Reading, Cached),
 }
 
 /// An entry of a batch, counted from 0, and what it asks for.
@@ -143,8 +143,8 @@ impl Server {
     ) -> Result<(Answer, Option<Mark>), Refusal> {
         let operation = match step {
             Step::Write(operation) => operation,
-            Step::Read(interaction, cached) => {
-                let answer = self.read(interaction, &cached, asked.base)?;
+            Step::Read(reading, cached) => {
+                let answer = self.read(&reading, &cached, asked.base)?;
                 return Ok((answer, None));
             }
         };
@@ -172,23 +172,21 @@ impl Step {
             BatchEntry::Read(read) => read,
         };
         let cached = Cached::of_entry(&read)?;
-        let interaction = match read.what {
-            ReadTarget::Resource(key) => Interaction::Read(key),
-            ReadTarget::History(key) => Interaction::History(key, Page::first()),
+        let reading = match read.what {
+            ReadTarget::Resource(key) => Reading::Current(key),
+            ReadTarget::History(key) => Reading::History(key, Page::first()),
             ReadTarget::Version(key, text) => match text.parse() {
-                Ok(version) => Interaction::VersionRead(key, version),
+                Ok(version) => Reading::Version(key, version),
                 Err(_) => return Err(Misdirected::NoSuchVersion { text }.into()),
             },
         };
-        Ok(Self::Read(interaction, cached))
+        Ok(Self::Read(reading, cached))
     }
 
     fn lane(&self, index: usize) -> Lane {
         match self {
             Self::Read(
-                Interaction::Read(key)
-                | Interaction::VersionRead(key, _)
-                | Interaction::History(key, _),
+                Reading::Current(key) | Reading::Version(key, _) | Reading::History(key, _),
                 _,
             )
             | Self::Write(

@@ -18,12 +18,28 @@ use crate::limits::Limits;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interaction {
+    Read(Reading),
+    Write(Writing),
+    /// `POST [base]`: a batch or a transaction.
+    Bundle,
+}
+
+/// What is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
     /// `GET [type]/[id]`
-    Read(ResourceKey),
+    Current(ResourceKey),
     /// `GET [type]/[id]/_history/[vid]`
-    VersionRead(ResourceKey, VersionId),
+    Version(ResourceKey, VersionId),
     /// `GET [type]/[id]/_history`
     History(ResourceKey, Page),
+    /// `GET metadata`
+    Metadata,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
     /// `POST [type]`
     Create(ResourceType),
     /// `PUT [type]/[id]`
@@ -34,10 +50,6 @@ pub(crate) enum Interaction {
     Delete(ResourceKey),
     /// `DELETE [type]?criteria`
     DeleteWhere(Criteria),
-    /// `POST [base]`: a batch or a transaction.
-    Bundle,
-    /// `GET metadata`
-    Metadata,
 }
 
 /// Which page of a history.
@@ -149,19 +161,27 @@ pub(crate) fn interaction(
         (Place::Base, "POST") => Interaction::Bundle,
         (Place::Base, "GET" | "HEAD") => return unsupported("searches over all types"),
         (Place::Base, _) => return wrong("POST"),
-        (Place::Metadata, "GET" | "HEAD") => Interaction::Metadata,
+        (Place::Metadata, "GET" | "HEAD") => Interaction::Read(Reading::Metadata),
         (Place::Metadata, _) => return wrong("GET, HEAD"),
-        (Place::Type(kind), "POST") => Interaction::Create(kind),
-        (Place::Type(kind), "PUT") => Interaction::UpdateWhere(criteria(kind, query)?),
-        (Place::Type(kind), "DELETE") => Interaction::DeleteWhere(criteria(kind, query)?),
+        (Place::Type(kind), "POST") => Interaction::Write(Writing::Create(kind)),
+        (Place::Type(kind), "PUT") => {
+            Interaction::Write(Writing::UpdateWhere(criteria(kind, query)?))
+        }
+        (Place::Type(kind), "DELETE") => {
+            Interaction::Write(Writing::DeleteWhere(criteria(kind, query)?))
+        }
         (Place::Type(_), "GET" | "HEAD") => return unsupported("searches"),
         (Place::Type(_), _) => return wrong("POST, PUT, DELETE"),
-        (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(key),
-        (Place::Instance(key), "PUT") => Interaction::Update(key),
-        (Place::Instance(key), "DELETE") => Interaction::Delete(key),
+        (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(Reading::Current(key)),
+        (Place::Instance(key), "PUT") => Interaction::Write(Writing::Update(key)),
+        (Place::Instance(key), "DELETE") => Interaction::Write(Writing::Delete(key)),
         (Place::Instance(_), _) => return wrong("GET, HEAD, PUT, DELETE"),
-        (Place::History(key), "GET" | "HEAD") => Interaction::History(key, page(query)?),
-        (Place::Version(key, version), "GET" | "HEAD") => Interaction::VersionRead(key, version),
+        (Place::History(key), "GET" | "HEAD") => {
+            Interaction::Read(Reading::History(key, page(query)?))
+        }
+        (Place::Version(key, version), "GET" | "HEAD") => {
+            Interaction::Read(Reading::Version(key, version))
+        }
         (Place::History(_) | Place::Version(..), _) => return wrong("GET, HEAD"),
     };
     let unknown = if strict && reading { query.other_than(PAGING) } else { None };
@@ -328,32 +348,38 @@ mod tests {
         let check = |request: &str, expect: Interaction| {
             assert_eq!(parse(request), Ok(expect), "{request}");
         };
-        check("GET Patient/a-1.B", Interaction::Read(key.clone()));
-        check("HEAD Patient/a-1.B", Interaction::Read(key.clone()));
-        check("GET Patient/a-1.B/", Interaction::Read(key.clone()));
-        check("GET Patient/a%2D1.B?_format=json", Interaction::Read(key.clone()));
-        check("GET Patient/a-1.B?_summary=true&x=1", Interaction::Read(key.clone()));
+        check("GET Patient/a-1.B", Interaction::Read(Reading::Current(key.clone())));
+        check("HEAD Patient/a-1.B", Interaction::Read(Reading::Current(key.clone())));
+        check("GET Patient/a-1.B/", Interaction::Read(Reading::Current(key.clone())));
+        check("GET Patient/a%2D1.B?_format=json", Interaction::Read(Reading::Current(key.clone())));
+        check(
+            "GET Patient/a-1.B?_summary=true&x=1",
+            Interaction::Read(Reading::Current(key.clone())),
+        );
         check(
             "GET Patient/a-1.B/_history/3-pac.7h2k4m9qzx",
-            Interaction::VersionRead(key.clone(), version.clone()),
+            Interaction::Read(Reading::Version(key.clone(), version.clone())),
         );
-        check("GET Patient/a-1.B/_history", Interaction::History(key.clone(), first));
+        check(
+            "GET Patient/a-1.B/_history",
+            Interaction::Read(Reading::History(key.clone(), first)),
+        );
         check(
             "GET Patient/a-1.B/_history?_count=5000&page=3-pac.7h2k4m9qzx",
-            Interaction::History(
+            Interaction::Read(Reading::History(
                 key.clone(),
                 Page { count: Limits::PAGE_ENTRIES_MAX, after: Some(version) },
-            ),
+            )),
         );
-        check("PUT Patient/a-1.B", Interaction::Update(key.clone()));
-        check("DELETE Patient/a-1.B", Interaction::Delete(key));
-        check("POST Patient", Interaction::Create(kind("Patient")));
+        check("PUT Patient/a-1.B", Interaction::Write(Writing::Update(key.clone())));
+        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key)));
+        check("POST Patient", Interaction::Write(Writing::Create(kind("Patient"))));
         check(
             "PUT Patient?identifier=a%7C1&_format=json",
-            Interaction::UpdateWhere(criteria.clone()),
+            Interaction::Write(Writing::UpdateWhere(criteria.clone())),
         );
-        check("DELETE Patient?identifier=a|1", Interaction::DeleteWhere(criteria));
-        check("GET metadata", Interaction::Metadata);
+        check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
+        check("GET metadata", Interaction::Read(Reading::Metadata));
         check("POST ", Interaction::Bundle);
         check("POST /", Interaction::Bundle);
     }

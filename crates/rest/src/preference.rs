@@ -73,6 +73,11 @@ impl Preferences {
         Ok(())
     }
 
+    /// Whether a read may have to wait, or to be refused, for the sake of freshness.
+    pub(crate) fn waits(self) -> bool {
+        self.linearizable || self.max_staleness.is_some()
+    }
+
     /// The value of `Preference-Applied`: the preferences that shaped an answer to a write.
     pub(crate) fn applied(self) -> Option<HeaderValue> {
         let text = match self.echo? {

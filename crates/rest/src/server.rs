@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! request -> place among those under way -> path: Interaction -> what the client takes and wants
-//!         -> read | history | write | bundle | metadata -> Answer or Refusal -> response
+//!         -> read at once | wait: write, bundle -> Answer or Refusal -> response
 //! ```
 //!
+//! A plain read is answered where it is understood, without an asynchronous step: it is what most
+//! requests are.
 //! Every request under the base ends here with an answer that says how fresh it is, a panic included.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -30,7 +32,7 @@ use crate::freshness::Freshness;
 use crate::limits::Limits;
 use crate::media;
 use crate::metadata::{self, About};
-use crate::path::{self, Interaction, Misdirected, Query};
+use crate::path::{self, Interaction, Misdirected, Query, Reading, Writing};
 use crate::preference::Preferences;
 use crate::refusal::Refusal;
 use crate::room::Room;
@@ -54,6 +56,12 @@ pub(crate) struct Asked<'r> {
     pub(crate) parts: &'r Parts,
     pub(crate) base: &'r Base<'r>,
     pub(crate) preferences: Preferences,
+}
+
+/// How far a request comes without waiting.
+enum Begun<'r> {
+    Answered(Answer),
+    Waits(Asked<'r>, Interaction),
 }
 
 impl Server {
@@ -81,7 +89,16 @@ impl Server {
         let (parts, body) = request.into_parts();
         let base = Base::of(&parts);
         let mut kind = Kind::Other;
-        let result = self.guarded(&parts, body, &base, &mut kind).await;
+        let result = match self.in_flight.try_acquire() {
+            Err(_) => Err(Refusal::Overloaded),
+            Ok(_place) => match self.begin(&parts, &base, &mut kind) {
+                Ok(Begun::Answered(answer)) => Ok(answer),
+                Ok(Begun::Waits(asked, interaction)) => {
+                    Box::pin(self.go_on(asked, interaction, body)).await
+                }
+                Err(refusal) => Err(refusal),
+            },
+        };
         let answer = result.unwrap_or_else(|refusal| {
             if let Refusal::Store(corrupt) = &refusal {
                 tracing::error!(%corrupt, "the store cannot be read");
@@ -102,73 +119,77 @@ impl Server {
         response
     }
 
-    /// Within the limits of number and time, and with panics caught.
-    async fn guarded(
+    /// Answers what can be answered without waiting, with panics caught.
+    fn begin<'r>(
         &self,
-        parts: &Parts,
-        body: Body,
-        base: &Base<'_>,
+        parts: &'r Parts,
+        base: &'r Base<'r>,
         kind: &mut Kind,
-    ) -> Result<Answer, Refusal> {
-        let _place = self.in_flight.try_acquire().map_err(|_| Refusal::Overloaded)?;
-        let limit = self.api.limits.request_time;
-        let work = AssertUnwindSafe(self.answer(parts, body, base, kind)).catch_unwind();
-        let result = timeout(limit, work).await.map_err(|_| Refusal::TooSlow { limit })?;
-        result.unwrap_or_else(|panic| {
-            self.account.note_panic();
-            tracing::error!(method = %parts.method, path = parts.uri.path(), panic = said(&*panic),
-                "a request has met a panic");
-            Err(Refusal::Fault)
-        })
+    ) -> Result<Begun<'r>, Refusal> {
+        let work = AssertUnwindSafe(|| {
+            let query = Query::new(parts.uri.query());
+            let preferences = Preferences::of(&parts.headers)?;
+            let interaction = interaction(parts, &query, preferences.strict)?;
+            *kind = interaction.kind();
+            media::accepts(&parts.headers, query.value("_format").as_deref())?;
+            match &interaction {
+                Interaction::Read(reading) if !preferences.waits() => {
+                    let cached = Cached::of(&parts.headers)?;
+                    self.read(reading, &cached, base).map(Begun::Answered)
+                }
+                _ => Ok(Begun::Waits(Asked { parts, base, preferences }, interaction)),
+            }
+        });
+        catch_unwind(work).unwrap_or_else(|panic| self.fault(parts, &*panic))
     }
 
-    async fn answer(
+    /// Answers what has to wait, within the limit of time and with panics caught.
+    async fn go_on(
         &self,
-        parts: &Parts,
+        asked: Asked<'_>,
+        interaction: Interaction,
         body: Body,
-        base: &Base<'_>,
-        kind: &mut Kind,
     ) -> Result<Answer, Refusal> {
-        let query = Query::new(parts.uri.query());
-        let preferences = Preferences::of(&parts.headers)?;
-        let interaction = interaction(parts, &query, preferences.strict)?;
-        *kind = interaction.kind();
-        media::accepts(&parts.headers, query.value("_format").as_deref())?;
-        let asked = Asked { parts, base, preferences };
-        match interaction {
-            Interaction::Metadata => Ok(Answer::document(self.statement.clone())),
-            Interaction::Bundle => Box::pin(self.bundle(&asked, body)).await,
-            Interaction::Read(_) | Interaction::VersionRead(..) | Interaction::History(..) => {
-                self.await_freshness(preferences).await?;
-                self.read(interaction, &Cached::of(&parts.headers)?, base)
+        let work = async {
+            match interaction {
+                Interaction::Read(reading) => {
+                    self.await_freshness(asked.preferences).await?;
+                    self.read(&reading, &Cached::of(&asked.parts.headers)?, asked.base)
+                }
+                Interaction::Write(writing) => self.write(&asked, body, writing).await,
+                Interaction::Bundle => self.bundle(&asked, body).await,
             }
-            Interaction::Create(_)
-            | Interaction::Update(_)
-            | Interaction::UpdateWhere(_)
-            | Interaction::Delete(_)
-            | Interaction::DeleteWhere(_) => Box::pin(self.write(&asked, body, interaction)).await,
+        };
+        let limit = self.api.limits.request_time;
+        match timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(result) => result.unwrap_or_else(|panic| self.fault(asked.parts, &*panic)),
+            Err(_) => Err(Refusal::TooSlow { limit }),
         }
     }
 
+    /// A panic is counted and written down.
+    fn fault<T>(&self, parts: &Parts, panic: &(dyn Any + Send)) -> Result<T, Refusal> {
+        self.account.note_panic();
+        tracing::error!(method = %parts.method, path = parts.uri.path(), panic = said(panic),
+            "a request has met a panic");
+        Err(Refusal::Fault)
+    }
+
     /// Reads from the node's own store.
-    ///
-    /// # Panics
-    /// If it is not to read.
     pub(crate) fn read(
         &self,
-        interaction: Interaction,
+        reading: &Reading,
         cached: &Cached,
         base: &Base<'_>,
     ) -> Result<Answer, Refusal> {
         let store = &self.api.store;
-        match interaction {
-            Interaction::Read(key) => read::current(store, &key, cached),
-            Interaction::VersionRead(key, version) => read::version(store, &key, &version, cached),
-            Interaction::History(key, page) => {
-                self.beside(|| history::instance(store, &key, &page, base))
+        match reading {
+            Reading::Current(key) => read::current(store, key, cached),
+            Reading::Version(key, version) => read::version(store, key, version, cached),
+            Reading::History(key, page) => {
+                self.beside(|| history::instance(store, key, page, base))
             }
-            Interaction::Metadata => Ok(Answer::document(self.statement.clone())),
-            other => unreachable!("{other:?} does not read"),
+            Reading::Metadata => Ok(Answer::document(self.statement.clone())),
         }
     }
 
@@ -232,14 +253,14 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 impl Interaction {
     fn kind(&self) -> Kind {
         match self {
-            Self::Read(_) => Kind::Read,
-            Self::VersionRead(..) => Kind::VersionRead,
-            Self::History(..) => Kind::History,
-            Self::Create(_) => Kind::Create,
-            Self::Update(_) | Self::UpdateWhere(_) => Kind::Update,
-            Self::Delete(_) | Self::DeleteWhere(_) => Kind::Delete,
+            Self::Read(Reading::Current(_)) => Kind::Read,
+            Self::Read(Reading::Version(..)) => Kind::VersionRead,
+            Self::Read(Reading::History(..)) => Kind::History,
+            Self::Read(Reading::Metadata) => Kind::Metadata,
+            Self::Write(Writing::Create(_)) => Kind::Create,
+            Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,
+            Self::Write(Writing::Delete(_) | Writing::DeleteWhere(_)) => Kind::Delete,
             Self::Bundle => Kind::Bundle,
-            Self::Metadata => Kind::Metadata,
         }
     }
 }

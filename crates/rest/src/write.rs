@@ -20,7 +20,7 @@ use crate::body::receive;
 use crate::condition::{self, InvalidHeader};
 use crate::identity::{self, IF_NONE_EXIST, Identity};
 use crate::media;
-use crate::path::Interaction;
+use crate::path::Writing;
 use crate::preference::{Echo, Preferences};
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
@@ -35,10 +35,10 @@ impl Server {
         &self,
         asked: &Asked<'_>,
         body: Body,
-        interaction: Interaction,
+        writing: Writing,
     ) -> Result<Answer, Refusal> {
         let Asked { parts, preferences, .. } = asked;
-        let deletes = matches!(interaction, Interaction::Delete(_) | Interaction::DeleteWhere(_));
+        let deletes = matches!(writing, Writing::Delete(_) | Writing::DeleteWhere(_));
         let body = if deletes { Body::empty() } else { body };
         if !deletes {
             media::sends_json(&parts.headers)?;
@@ -47,7 +47,7 @@ impl Server {
         let received = receive(body, &parts.headers, limits, &self.big_bodies).await?;
         let bytes = &received.bytes;
         let (operation, identity) = self.sized(bytes.len(), || {
-            let operation = operation(interaction, &parts.headers, bytes)?;
+            let operation = operation(writing, &parts.headers, bytes)?;
             Ok::<_, Refusal>((operation, self.identity(asked, bytes)?))
         })?;
         let accepted = self.submit(identity, Action::One(operation)).await?;
@@ -142,30 +142,26 @@ impl Mark {
 }
 
 /// What a single write asks for.
-fn operation(
-    interaction: Interaction,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Operation, Refusal> {
-    match interaction {
-        Interaction::Create(kind) => {
+fn operation(writing: Writing, headers: &HeaderMap, body: &[u8]) -> Result<Operation, Refusal> {
+    match writing {
+        Writing::Create(kind) => {
             let unless = unless(kind, headers)?;
             Ok(Operation::Create { draft: draft(body, kind, None)?, unless })
         }
-        Interaction::Update(key) => {
+        Writing::Update(key) => {
             let precondition = condition::precondition(headers)?;
             let draft = draft(body, key.kind, Some(&key))?;
             Ok(Operation::Update { key, draft, precondition })
         }
-        Interaction::UpdateWhere(criteria) => {
+        Writing::UpdateWhere(criteria) => {
             let precondition = condition::precondition(headers)?;
             let draft = draft(body, criteria.kind(), None)?;
             Ok(Operation::UpdateWhere { criteria, draft, precondition })
         }
-        Interaction::Delete(key) => {
+        Writing::Delete(key) => {
             Ok(Operation::Delete { key, precondition: condition::precondition(headers)? })
         }
-        Interaction::DeleteWhere(criteria) => match condition::precondition(headers)? {
+        Writing::DeleteWhere(criteria) => match condition::precondition(headers)? {
             Precondition::None => Ok(Operation::DeleteWhere { criteria }),
             _ => Err(InvalidHeader {
                 name: "If-Match",
@@ -173,7 +169,6 @@ fn operation(
             }
             .into()),
         },
-        other => unreachable!("{other:?} does not write one resource"),
     }
 }
 

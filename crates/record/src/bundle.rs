@@ -121,8 +121,8 @@ fn outline<'d>(root: Value<'d>) -> Result<(bool, Vec<Value<'d>>), Invalid> {
         return Err(Invalid::new(vec![Problem::with(root, ProblemSort::Structure, reason)]));
     }
     let mut validator = Validator::new();
-    let definition = Definitions::of_r4().named("Bundle").expect("the table has Bundle");
-    validator.object_without(root, definition, Some("entry"));
+    let kind: ResourceType = "Bundle".parse().expect("it is a resource type");
+    validator.object_without(root, Definitions::of_r4().resource(kind), Some("entry"));
     let posted_as = root.member("type").and_then(Value::string).unwrap_or_default();
     if !matches!(&*posted_as, "batch" | "transaction") {
         let value = root.member("type").unwrap_or(root);
@@ -228,8 +228,7 @@ impl Problems {
 impl<'d> Entry<'d> {
     /// Checks one entry.
     fn read(value: Value<'d>, mut validator: Validator<'d>) -> Result<Self, Invalid> {
-        let definition = Definitions::of_r4().named("Bundle.entry").expect("it is in the table");
-        validator.object_without(value, definition, Some("resource"));
+        validator.object_without(value, Definitions::of_r4().bundle_entry(), Some("resource"));
         let sent = value.member("resource");
         let resource = sent.and_then(|sent| Some((resource::check(&mut validator, sent)?, sent)));
         let request = value.member("request").filter(|request| request.kind() == Kind::Object);
@@ -450,3 +449,6 @@ fn expect_resource(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ pub(crate) struct Definitions {
     /// By the code of the resource type.
     resources: Vec<TypeId>,
     code_sets: Vec<CodeSet>,
+    element: TypeId,
+    bundle_entry: TypeId,
 }
 
 /// A type's place among all.
@@ -161,10 +163,14 @@ impl Definitions {
         self.definition(self.resources[usize::from(kind.code())])
     }
 
-    /// The type of this name.
-    pub(crate) fn named(&self, name: &str) -> Option<&Type> {
-        let place = self.types.binary_search_by(|type_| type_.name.cmp(name)).ok()?;
-        Some(&self.types[place])
+    /// `Element`: what the extensions of a primitive value are written as.
+    pub(crate) fn element(&self) -> &Type {
+        self.definition(self.element)
+    }
+
+    /// `Bundle.entry`.
+    pub(crate) fn bundle_entry(&self) -> &Type {
+        self.definition(self.bundle_entry)
     }
 
     /// A set of codes.
@@ -193,7 +199,8 @@ impl Definitions {
         };
         let types = names.iter().map(|name| reader.definition(name)).collect();
         let resources = ResourceType::all().map(|kind| reader.types[kind.as_str()]).collect();
-        Self { types, resources, code_sets }
+        let (element, bundle_entry) = (reader.types["Element"], reader.types["Bundle.entry"]);
+        Self { types, resources, code_sets, element, bundle_entry }
     }
 }
 
@@ -363,7 +370,8 @@ mod tests {
     use super::*;
 
     fn member(type_: &str, name: &str) -> Option<Shape> {
-        let type_ = Definitions::of_r4().named(type_).expect("a type");
+        let mut types = Definitions::of_r4().types.iter();
+        let type_ = types.find(|candidate| candidate.name == type_).expect("a type");
         type_.member(name_hash(name.as_bytes()), name).map(|member| member.shape)
     }
 

@@ -733,3 +733,6 @@ impl<'w> Minifier<'w> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,6 @@ use std::ops::Range;
 use crate::command::{Link, LinkTarget};
 use crate::criteria::Criteria;
 use crate::invalid::ProblemSort;
-use crate::json::Value;
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
 use crate::narrative;
 use crate::validate::{Candidate, CandidateSort};
@@ -69,7 +68,7 @@ impl Targets {
         let found = |part: Range<usize>, target| Found { source: value.source_of(part), target };
         match candidate.sort {
             CandidateSort::Uri => {
-                let target = self.by_url.get(&*text).filter(|_| !is_canonical_of_its_own(value));
+                let target = self.by_url.get(&*text);
                 let target = target.map(|target| LinkTarget::Entry(target.entry));
                 Ok(target.map(|target| found(0..text.len(), target)).into_iter().collect())
             }
@@ -168,11 +167,4 @@ fn split_base(url: &str) -> Option<(&str, ResourceKey)> {
     let (base, kind) = rest.rsplit_once('/')?;
     let key = ResourceKey { kind: kind.parse().ok()?, id: id.parse::<ResourceId>().ok()? };
     Some((&url[..=base.len()], key))
-}
-
-/// Whether a value is the `url` of the resource it stands in.
-fn is_canonical_of_its_own(value: Value<'_>) -> bool {
-    let lineage = value.lineage();
-    let parent = lineage.len().checked_sub(2).map(|place| lineage[place]);
-    value.name() == "url" && parent.is_some_and(|parent| parent.member("resourceType").is_some())
 }

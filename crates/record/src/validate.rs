@@ -15,7 +15,6 @@ use crate::narrative;
 /// A check of one document or of parts of it, with what it has found so far.
 pub(crate) struct Validator<'d> {
     definitions: &'static Definitions,
-    extensions: &'static Type,
     problems: Vec<Problem>,
     links: Option<Vec<Candidate<'d>>>,
 }
@@ -51,8 +50,7 @@ impl<'d> Validator<'d> {
     /// A check that only looks for problems.
     pub(crate) fn new() -> Self {
         let definitions = Definitions::of_r4();
-        let extensions = definitions.named("Element").expect("the table has Element");
-        Self { definitions, extensions, problems: Vec::new(), links: None }
+        Self { definitions, problems: Vec::new(), links: None }
     }
 
     /// A check that also notes what may name other resources.
@@ -176,6 +174,8 @@ impl<'d> Validator<'d> {
             match (type_.rule, &*name) {
                 (Rule::Reference, "reference") => self.note(child, CandidateSort::Reference),
                 (Rule::Coding, "system") => self.code_system(child),
+                // A resource's own canonical: others refer to it by canonicals, which stay.
+                (Rule::Resource, "url") => self.unnote(child),
                 _ => {}
             }
         }
@@ -294,7 +294,7 @@ impl<'d> Validator<'d> {
             let id = value.children().next().expect("it is not empty");
             return self.primitive(id, Primitive::ElementId);
         }
-        self.object(value, self.extensions);
+        self.object(value, self.definitions.element());
     }
 
     /// Checks the ids and extensions of the values of a repeating primitive: at each place there
@@ -362,6 +362,12 @@ impl<'d> Validator<'d> {
         }
     }
 
+    fn unnote(&mut self, value: Value<'d>) {
+        if let Some(links) = &mut self.links {
+            links.pop_if(|last| last.value.span() == value.span());
+        }
+    }
+
     fn note(&mut self, value: Value<'d>, sort: CandidateSort) {
         if let Some(links) = &mut self.links {
             links.push(Candidate { value, sort });
@@ -386,3 +392,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Object => "object",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,9 @@ done
 [ "$keep" = yes ] || arguments+=(--exit)
 
 "$root/deploy/prerequisites.sh"
+# The whole workspace, as the tests build it: a narrower choice would compile its dependencies again.
 echo "Building chartmesh (a first build takes 6 to 15 minutes on two cores) ..."
-(cd "$root" && cargo build --release --locked --package chartmesh-cli)
+(cd "$root" && cargo build --release --locked --workspace)
 
 # Without a directory of its own a demo that was stopped would go on; a tour begins afresh.
 case " ${arguments[*]} " in

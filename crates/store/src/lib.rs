@@ -27,6 +27,7 @@ mod space;
 mod store;
 mod tables;
 mod verify;
+mod wal;
 mod writing;
 
 pub use apply::{Applied, Apply, Run, RunOutcome};

@@ -26,7 +26,7 @@ use rocksdb::{DBCompressionType, WriteBatch};
 
 use crate::error::{DiskError, LogError, OpenError};
 use crate::memory::Memory;
-use crate::tables::{Layout, Tables, TornEnd};
+use crate::tables::{DamagedWal, Layout, Tables};
 use recent::Recent;
 use rows::{ENTRIES, Row};
 
@@ -142,7 +142,7 @@ impl RaftLog {
     /// # Errors
     /// When it is damaged, in use, or of a newer format, or the disk refuses.
     pub fn open(dir: &Path, syncer: Syncer, memory: &Memory) -> Result<Self, OpenError> {
-        let tables = Tables::open(&dir.join("log"), &LAYOUTS, memory, TornEnd::Refuse)?;
+        let tables = Tables::open(&dir.join("log"), &LAYOUTS, memory, DamagedWal::Refuse)?;
         let state = Mutex::new(rows::load(&tables)?);
         let (queued, turn, syncs) = (Condvar::new(), Mutex::new(()), AtomicU64::new(0));
         let log = Arc::new(Log { tables, state, queued, turn, syncs });

@@ -14,7 +14,7 @@ use crate::error::{Corrupt, DiskError, OpenError};
 use crate::keys::{CountRow, FORMAT, MetaKey, OriginCode, OriginRow, decode_format, encode_format};
 use crate::memory::Memory;
 use crate::origins::Origins;
-use crate::tables::{Layout, Tables, TornEnd};
+use crate::tables::{DamagedWal, Layout, Tables};
 
 /// One node's state on one disk. Clones are handles to the same; the last one closes it.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Store {
     /// When it is damaged, in use, or of a newer format, or the disk refuses.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let dir = dir.join("state");
-        let tables = Tables::open(&dir, &LAYOUTS, &options.memory, TornEnd::Drop)?;
+        let tables = Tables::open(&dir, &LAYOUTS, &options.memory, DamagedWal::Drop)?;
         check_format(&tables)?;
         let origins = origins(&tables, ReadOptions::default())?;
         let totals = totals(&tables, ReadOptions::default)?;

@@ -12,6 +12,7 @@ use rocksdb::{
 use crate::error::{Corrupt, DiskError, OpenError};
 use crate::limits::MAX_WAL_BYTES;
 use crate::memory::Memory;
+use crate::wal::find_damage;
 
 /// How a table is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +25,13 @@ pub(crate) struct Layout {
     pub(crate) sought: bool,
 }
 
-/// What is done about a write-ahead log that does not end as it was written.
+/// What is done about a write-ahead log that is damaged before its end. An unfinished end is what a
+/// crash leaves: it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TornEnd {
+pub(crate) enum DamagedWal {
     /// What comes after the damage is dropped: it is written again from elsewhere.
     Drop,
-    /// An unfinished last record is dropped; any other damage is refused.
+    /// The database is not opened: what comes after the damage was acknowledged.
     Refuse,
 }
 
@@ -45,11 +47,18 @@ impl Tables {
         dir: &Path,
         layouts: &[Layout],
         memory: &Memory,
-        torn_end: TornEnd,
+        damaged_wal: DamagedWal,
     ) -> Result<Self, OpenError> {
         let refused = |reason| OpenError::Disk(DiskError { dir: dir.to_owned(), reason });
         std::fs::create_dir_all(dir).map_err(|error| refused(error.to_string()))?;
-        let options = database_options(memory, torn_end);
+        if let Some(damage) = find_damage(dir).map_err(|error| refused(error.to_string()))? {
+            if damaged_wal == DamagedWal::Refuse {
+                let what = damage.to_string();
+                return Err(OpenError::Corrupt(Corrupt { dir: dir.to_owned(), what }));
+            }
+            tracing::warn!("{damage}: what follows there is dropped and fetched again");
+        }
+        let options = database_options(memory);
         let mut families: Vec<ColumnFamilyDescriptor> = layouts
             .iter()
             .map(|layout| ColumnFamilyDescriptor::new(layout.name, table_options(layout, memory)))
@@ -167,16 +176,13 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-fn database_options(memory: &Memory, torn_end: TornEnd) -> Options {
+fn database_options(memory: &Memory) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_write_buffer_manager(&memory.writes);
     options.set_max_total_wal_size(MAX_WAL_BYTES);
-    options.set_wal_recovery_mode(match torn_end {
-        TornEnd::Drop => DBRecoveryMode::PointInTime,
-        TornEnd::Refuse => DBRecoveryMode::TolerateCorruptedTailRecords,
-    });
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1024 * 1024);
     options.set_max_open_files(256);

@@ -97,7 +97,8 @@ mod tests {
         #[test]
         fn a_header_survives_its_row(hash: [u8; 32], header: Vec<u8>) {
             let row = HeaderRow { hash: ChainHash(hash), header: &header };
-            prop_assert_eq!(HeaderRow::decode(&row.encode()), Some(row));
+            let bytes = row.encode();
+            prop_assert_eq!(HeaderRow::decode(&bytes), Some(row));
         }
 
         #[test]

@@ -104,7 +104,7 @@ mod tests {
             let order = |key: &VersionKey| {
                 (key.resource.clone(), Reverse(key.generation), key.origin)
             };
-            prop_assert_eq!(VersionKey::decode(&a.encode()).as_ref(), Some(&a));
+            prop_assert_eq!(VersionKey::decode(&a.encode()), Some(a.clone()));
             prop_assert_eq!(a.encode().cmp(&b.encode()), order(&a).cmp(&order(&b)));
         }
 

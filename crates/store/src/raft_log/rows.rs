@@ -76,10 +76,10 @@ pub(super) fn load(tables: &Tables) -> Result<State, OpenError> {
     let identity = get(tables, Row::Identity)?
         .map(|bytes| decode_identity(&bytes).ok_or_else(|| bad(Row::Identity)))
         .transpose()?;
-    let last = entry_at(tables, IteratorMode::End)?;
+    let after_purged = purged.map_or(0, |purged| purged.index + 1);
     Ok(State {
-        first: entry_at(tables, IteratorMode::Start)?.map_or(0, |first| first.index),
-        last: last.or(purged),
+        first: entry_at(tables, IteratorMode::Start)?.map_or(after_purged, |it| it.index),
+        last: entry_at(tables, IteratorMode::End)?.or(purged),
         purged,
         vote: get(tables, Row::Vote)?,
         committed: log_id(Row::Committed)?,

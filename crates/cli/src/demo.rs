@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use chartmesh_node::Topology;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -31,6 +31,10 @@ use crate::load;
 use crate::mesh::Mesh;
 use crate::status::grouped;
 use crate::terminal;
+use crate::verify;
+
+/// How long the last records may take to arrive at every node.
+const ARRIVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the nodes may take to be ready for writes.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -186,6 +190,9 @@ async fn fill(arguments: &Arguments, mesh: &Mesh) -> anyhow::Result<()> {
     if !summary.complete() {
         bail!("not everything was loaded");
     }
+    // The last records are acknowledged by a majority; the other nodes have them a moment later.
+    let verdict = verify::verify(mesh, ARRIVED_WITHIN, false).await?;
+    ensure!(verdict.equal, "{}", verify::report(&verdict));
     Ok(())
 }
 

@@ -215,3 +215,121 @@ async fn next(
     let (stream, from) = listener.accept().await?;
     Ok((stream, from, place))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use axum::routing::get;
+    use futures::future::BoxFuture;
+    use http::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A listener whose connections are made by the test.
+    struct Hand(mpsc::Receiver<DuplexStream>);
+
+    impl Listen for Hand {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
+            Box::pin(async {
+                let Some(stream) = self.0.recv().await else { return std::future::pending().await };
+                let from = SocketAddr::from(([10, 0, 0, 1], 5));
+                Ok((Box::new(stream) as Box<dyn Stream>, from))
+            })
+        }
+    }
+
+    /// A door for so many clients, and the hand that knocks at it.
+    fn open(connections: usize, router: Router) -> (Door, mpsc::Sender<DuplexStream>) {
+        let (hand, knocks) = mpsc::channel(8);
+        let door = Door::open(Box::new(Hand(knocks)), Policy::Clients, connections, router);
+        (door, hand)
+    }
+
+    async fn knock(hand: &mpsc::Sender<DuplexStream>) -> DuplexStream {
+        let (near, far) = duplex(1 << 16);
+        hand.send(far).await.unwrap();
+        near
+    }
+
+    async fn ask(stream: &mut DuplexStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    }
+
+    /// The status line of the answer.
+    async fn answer(stream: &mut DuplexStream) -> String {
+        let mut text = vec![0; 1_000];
+        let length = stream.read(&mut text).await.unwrap();
+        String::from_utf8_lossy(&text[..length]).lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn slow() -> Router {
+        Router::new().route(
+            "/",
+            get(async || {
+                sleep(Duration::from_secs(2)).await;
+                "done"
+            }),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_is_finished_after_the_door_is_shut() {
+        let (mut door, hand) = open(8, slow());
+        let mut busy = knock(&hand).await;
+        let mut idle = knock(&hand).await;
+        ask(&mut busy).await;
+        sleep(Duration::from_secs(1)).await;
+
+        door.shut();
+
+        assert!(!door.emptied(Duration::from_millis(500)).await, "a request is under way");
+        assert_eq!(answer(&mut busy).await, "HTTP/1.1 200 OK");
+        assert!(door.emptied(Duration::from_millis(500)).await);
+        assert_eq!(answer(&mut idle).await, "", "an idle connection is closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_above_the_number_waits_for_a_place() {
+        let (_door, hand) = open(1, slow());
+        let mut first = knock(&hand).await;
+        let mut second = knock(&hand).await;
+        ask(&mut first).await;
+        ask(&mut second).await;
+
+        assert_eq!(answer(&mut first).await, "HTTP/1.1 200 OK");
+        let waiting = timeout(Duration::from_secs(10), answer(&mut second)).await;
+        assert!(waiting.is_err(), "the first connection still holds the only place");
+        drop(first);
+
+        assert_eq!(answer(&mut second).await, "HTTP/1.1 200 OK");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_asks_loses_its_place() {
+        let (_door, hand) = open(1, slow());
+        let mut silent = knock(&hand).await;
+
+        let mut nothing = Vec::new();
+        let closed = timeout(2 * limits::HEADERS_WITHIN, silent.read_to_end(&mut nothing)).await;
+
+        assert_eq!(closed.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_has_no_identity() {
+        let router = Router::new().route(
+            "/",
+            get(async |identity: Option<Extension<PeerIdentity>>| {
+                if identity.is_none() { StatusCode::OK } else { StatusCode::FORBIDDEN }
+            }),
+        );
+        let (_door, hand) = open(1, router);
+        let mut client = knock(&hand).await;
+
+        ask(&mut client).await;
+
+        assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    }
+}

@@ -55,7 +55,6 @@ pub struct NodeConfig {
 #[derive(Debug)]
 pub struct Node {
     store: Store,
-    log: RaftLog,
     region: Region,
     credentials: Option<Arc<Credentials>>,
     settings: Settings,
@@ -132,7 +131,7 @@ impl Node {
         let mesh = listen(&environment, mesh_address, "mesh").await?;
         let fhir_address = settings.listen_fhir.as_ref().unwrap_or(&entry.fhir);
         let fhir = listen(&environment, fhir_address, "fhir").await?;
-        let setup = config.setup(&entry, store.clone(), log.clone(), links, &environment);
+        let setup = config.setup(&entry, store.clone(), log, links, &environment);
         let (region, services) = Region::start(setup)?;
         let mesh_router = mesh_router(&services, store.clone());
         let policy = Policy::Nodes(guard);
@@ -144,20 +143,13 @@ impl Node {
         let took = environment.clock.monotonic().saturating_sub(started);
         tracing::info!(node = %entry.name, region = %entry.region, site = %entry.site,
             fhir = %fhir_address, mesh = %mesh_address, ?took, "the node serves");
-        Ok(Self { store, log, region, credentials, settings, fhir, mesh, _chores: chores })
+        Ok(Self { store, region, credentials, settings, fhir, mesh, _chores: chores })
     }
 
     /// Its state.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Its Raft log: with [`Syncer::Caller`](chartmesh_store::Syncer::Caller), whoever started the
-    /// node syncs it.
-    #[must_use]
-    pub fn log(&self) -> &RaftLog {
-        &self.log
     }
 
     /// Its part of the region.

@@ -247,12 +247,12 @@ impl<'d> Entry<'d> {
                 Err((sort, reason)) => validator.fault(request, sort, reason),
             }
         }
-        let candidates = validator.finish()?;
+        let mut candidates = validator.finish()?;
         let asks = asks.expect("an entry without problems asks for something");
-        if asks.writes_resource() {
-            return Ok(Self { value, url, asks, resource, candidates });
-        }
-        Ok(Self { value, url, asks, resource: None, candidates: Vec::new() })
+        let resource = resource.filter(|_| asks.writes_resource());
+        let within = resource.map_or(0..0, |(_, resource)| resource.span());
+        candidates.retain(|candidate| within.contains(&candidate.value.span().start));
+        Ok(Self { value, url, asks, resource, candidates })
     }
 
     /// The operation, with these links.

@@ -205,6 +205,12 @@ impl Definitions {
 }
 
 impl Type {
+    /// All members that its JSON object may have.
+    #[cfg(test)]
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
+    }
+
     /// The member of this name, whose hash is given.
     pub(crate) fn member(&self, hash: u32, name: &str) -> Option<&Member> {
         let first = self.hashes.partition_point(|&other| other < hash);
@@ -243,6 +249,12 @@ impl CodeSet {
     /// Whether this code is one of the set.
     pub(crate) fn contains(&self, code: &str) -> bool {
         self.codes.binary_search(&code).is_ok()
+    }
+
+    /// All codes.
+    #[cfg(test)]
+    pub(crate) fn codes(&self) -> &[&'static str] {
+        &self.codes
     }
 
     /// The codes, if they are few enough to be told.

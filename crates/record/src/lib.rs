@@ -53,6 +53,6 @@ pub use kind::{InvalidResourceId, ResourceId, ResourceKey, ResourceType, Unknown
 pub use mutant::mutant;
 pub use name::{InvalidName, Name, NodeName, RegionName, SiteName};
 pub use position::{ChainHash, Cursor, Horizon, Seq};
-pub use resource::{BodyHash, Resource};
+pub use resource::{BodyHash, CONFLICT_TAG, Resource};
 pub use timestamp::Timestamp;
 pub use version::{Generation, InvalidVersionId, Origin, VersionId};

@@ -16,7 +16,7 @@ use crate::validate::Validator;
 use crate::version::VersionId;
 
 /// System and code of the tag that reads put on a resource in conflict; it is never stored.
-pub(crate) const CONFLICT_TAG: (&str, &str) = ("urn:chartmesh", "conflict");
+pub const CONFLICT_TAG: (&str, &str) = ("urn:chartmesh", "conflict");
 
 /// A validated resource.
 ///
@@ -77,7 +77,7 @@ impl Resource {
             }
         }
         placed.append(&mut writer.placed);
-        let content = Bytes::from(writer.out);
+        let content = Bytes::from(writer.out.into_boxed_slice());
         (Self { kind, id, content, meta_len }, placed)
     }
 
@@ -193,3 +193,6 @@ impl fmt::Debug for BodyHash {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,10 +19,11 @@ pub(crate) fn objection(kind: ResourceType, resource: Value<'_>) -> Option<(Valu
     Some((resource.at(place), objection.reason))
 }
 
-/// Whether an objection is about something that the table of R4 decides: a required primitive that
-/// is given by its extensions alone, a code that R4B does not have, a type that R4B has dropped.
+/// Whether an objection is about something that the table of R4 decides: a required primitive, alone
+/// or in a choice, that is given by its extensions; a code that R4B does not have; a type that R4B
+/// has dropped.
 fn is_set_aside(reason: &str) -> bool {
-    ["missing field", "Unknown value", "unknown variant"]
+    ["missing field", "no variant of enum", "Unknown value", "unknown variant"]
         .iter()
         .any(|beginning| reason.starts_with(beginning))
 }
@@ -33,3 +34,6 @@ fn byte(text: &str, objection: &Objection) -> usize {
     let start: usize = lines_before.map(str::len).sum();
     start + objection.column.saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,7 +359,7 @@ impl Load {
             self.split.insert(digest);
             return Ok(halves);
         }
-        let failure = self.failure(&job.unit, &refusal);
+        let failure = failure(&job.unit, &refusal);
         if refusal.may_hold_later() {
             remainder.unmet.push(failure);
         } else {
@@ -367,10 +367,6 @@ impl Load {
             self.summary.fail(failure);
         }
         Ok(Vec::new())
-    }
-
-    fn failure(&self, unit: &Unit, refusal: &Refusal) -> Failure {
-        Failure { place: unit.place().to_string(), reason: refusal.to_string() }
     }
 
     /// Counts what became of each entry.
@@ -449,6 +445,10 @@ impl Job {
     }
 }
 
+fn failure(unit: &Unit, refusal: &Refusal) -> Failure {
+    Failure { place: unit.place().to_string(), reason: unit.in_own_terms(&refusal.to_string()) }
+}
+
 async fn send(courier: Arc<Courier>, job: Job, round: Round) -> (Job, Verdict) {
     let round = match round {
         Round::First => 0,
@@ -481,7 +481,9 @@ async fn open_journal(
             progress.note(&format!("the server has no {location} any more: beginning anew"));
             journal.clear()?;
         } else {
-            progress.note(&format!("going on: {units} bundles were loaded by an earlier run"));
+            progress.note(&format!(
+                "going on: an earlier run has left word of {units} bundles that are done"
+            ));
         }
     }
     Ok(journal)

@@ -23,6 +23,9 @@ use crate::http::BaseUrl;
 /// How long answers are waited for after the end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long after the end the last requests that are due may still be taken.
+const LAST_CALL: Duration = Duration::from_millis(50);
+
 /// The pause after a connection could not be made.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -133,9 +136,12 @@ impl Schedule {
             arrivals.tickets.add_permits(1);
             given += 1;
         }
-        std::thread::sleep(self.end.saturating_duration_since(Instant::now()));
+        let left = || given.saturating_sub(arrivals.taken.load(Ordering::Relaxed));
+        while Instant::now() < self.end || (left() > 0 && self.end.elapsed() < LAST_CALL) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         arrivals.tickets.close();
-        given.saturating_sub(arrivals.taken.load(Ordering::Relaxed))
+        left()
     }
 }
 

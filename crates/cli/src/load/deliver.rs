@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::limits::{
-    ANSWER_TIMEOUT, BYTES_PER_SECOND, FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER,
+    ANSWER_TIMEOUT, BYTES_PER_SECOND, FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER, NAMED_ISSUES,
 };
 use super::unit::{Digest, Unit};
 use crate::http::{Answer, BaseUrl, Client};
@@ -92,12 +92,13 @@ impl Courier {
         let mut trouble: Option<Instant> = None;
         for attempt in 0.. {
             let endpoint = &self.endpoints[(first_turn + attempt) % self.endpoints.len()];
-            let (url, body) = (endpoint.join(""), unit.body().clone());
-            let answer = client.send(Method::POST, &url, headers(key), body).await;
+            let (method, path) = unit.request();
+            let (url, body) = (endpoint.join(path), unit.body().clone());
+            let answer = client.send(method, &url, headers(key), body).await;
             let (verdict, pause) = match answer {
                 Err(error) if error.may_pass() => (Verdict::Unanswered(error.to_string()), None),
                 Err(error) => return Verdict::Unanswered(error.to_string()),
-                Ok(answer) => (judge(&answer), retry_after(&answer)),
+                Ok(answer) => (judge(&answer, path.is_empty()), retry_after(&answer)),
             };
             if !may_change(&verdict) {
                 return verdict;
@@ -187,7 +188,8 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
-fn judge(answer: &Answer) -> Verdict {
+/// What an answer to a bundle says, or one to a single resource.
+fn judge(answer: &Answer, to_bundle: bool) -> Verdict {
     let status = answer.status;
     let reason = || outcome_text(&answer.body).unwrap_or_else(|| "no reason given".to_owned());
     if passes(status) {
@@ -195,6 +197,14 @@ fn judge(answer: &Answer) -> Verdict {
     }
     if !status.is_success() {
         return Verdict::Refused(Refusal { status: status.as_u16(), reason: reason() });
+    }
+    if !to_bundle {
+        let location = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+        return Verdict::Accepted(vec![EntryAnswer {
+            status: status.as_u16(),
+            location: location.and_then(type_and_id),
+            reason: None,
+        }]);
     }
     match serde_json::from_slice::<AnswerBundle>(&answer.body) {
         Ok(bundle) => Verdict::Accepted(bundle.entry.into_iter().map(EntryAnswer::from).collect()),
@@ -271,17 +281,28 @@ impl OperationOutcome {
         let errors: Vec<_> = self.issue.iter().filter(is_error).collect();
         let told = if errors.is_empty() { self.issue.iter().collect() } else { errors };
         let texts: Vec<_> = told.into_iter().filter_map(Issue::text).collect();
-        (!texts.is_empty()).then(|| texts.join("; "))
+        let more = texts.len().saturating_sub(NAMED_ISSUES);
+        let mut text = texts[..texts.len() - more].join("; ");
+        if more > 0 {
+            text.push_str(&format!("; and {more} more"));
+        }
+        (!texts.is_empty()).then_some(text)
     }
 }
 
 impl Issue {
     fn text(&self) -> Option<String> {
-        let details = self.details.as_ref().and_then(|details| details.text.as_ref());
-        let text = self.diagnostics.as_ref().or(details)?;
+        let details = self.details.as_ref().and_then(|details| details.text.as_deref());
+        let text = match (details, self.diagnostics.as_deref()) {
+            (Some(details), Some(diagnostics)) if !details.contains(diagnostics) => {
+                format!("{details} ({diagnostics})")
+            }
+            (Some(text), _) | (None, Some(text)) => text.to_owned(),
+            (None, None) => return None,
+        };
         match self.expression.first() {
             Some(place) if !text.contains(place.as_str()) => Some(format!("{place}: {text}")),
-            _ => Some(text.clone()),
+            _ => Some(text),
         }
     }
 }
@@ -301,11 +322,11 @@ mod tests {
             br#"{"resourceType":"OperationOutcome","issue":[
             {"severity":"warning","diagnostics":"odd"},
             {"severity":"error","diagnostics":"no such element","expression":["Bundle.entry[3].resource.foo"]},
-            {"severity":"error","details":{"text":"two"}}]}"#,
+            {"severity":"error","details":{"text":"two"},"diagnostics":"line 1, column 2"}]}"#,
         );
         assert_eq!(
             outcome_text(&body).unwrap(),
-            "Bundle.entry[3].resource.foo: no such element; two"
+            "Bundle.entry[3].resource.foo: no such element; two (line 1, column 2)"
         );
         assert_eq!(outcome_text(&Bytes::from_static(b"<html>")), None);
     }

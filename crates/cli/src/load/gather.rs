@@ -258,7 +258,12 @@ impl<'a> Gatherer<'a> {
         let place = leaf.place(document.line);
         let stage = leaf.stage.unwrap_or_else(|| Stage::of_kind(&kind));
         leaf.holding.add(stage);
-        self.item(stage, Item { place, kind, id, full_url: None, text: document.text })
+        let item = Item { place, kind, id, full_url: None, text: document.text };
+        if item.kind == "Bundle" {
+            self.unit(stage, Unit::single(item))
+        } else {
+            self.item(stage, item)
+        }
     }
 
     fn bundle(
@@ -280,7 +285,8 @@ impl<'a> Gatherer<'a> {
             Some("document" | "message") => {
                 leaf.holding.add(stage);
                 let kind = "Bundle".to_owned();
-                self.item(stage, Item { place, kind, id, full_url: None, text: text.clone() })
+                let item = Item { place, kind, id, full_url: None, text: text.clone() };
+                self.unit(stage, Unit::single(item))
             }
             Some("transaction-response" | "batch-response") => {
                 self.foreign(leaf, "a server's answer: it holds nothing to load")
@@ -572,10 +578,14 @@ mod tests {
                 "r.json foreign: a server's answer: it holds nothing to load",
                 "s.json, entry[2]: Put Patient",
                 "c.json: Put Observation, Put Patient",
-                "s.json, entry[0]: Put Observation, Put Bundle",
+                "d.json: Put Bundle",
+                "s.json, entry[0]: Put Observation",
             ]
         );
-        assert_eq!(gather(Bundles::Stored, &files[2..]), ["d.json: Put Bundle, Post Bundle"]);
+        assert_eq!(
+            gather(Bundles::Stored, &files[2..]),
+            ["d.json: Put Bundle", "r.json: Post Bundle"]
+        );
     }
 
     #[test]

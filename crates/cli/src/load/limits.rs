@@ -24,6 +24,9 @@ pub(super) const REPAIR_ROUNDS: u32 = 8;
 /// How many failures are kept by name; the others are counted.
 pub(super) const NAMED_FAILURES: usize = 1000;
 
+/// How many issues of one refusal are told.
+pub(super) const NAMED_ISSUES: usize = 3;
+
 /// How long an answer is waited for, besides a second for every [`BYTES_PER_SECOND`] sent.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 

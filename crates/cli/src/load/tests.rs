@@ -76,6 +76,11 @@ impl Server {
             return Ok(answer(if known { 200 } else { 404 }, &json!({})));
         }
         let bundle: Value = serde_json::from_slice(&body).unwrap();
+        if head.method == Method::PUT {
+            let name = head.uri.path().trim_start_matches("/fhir/").to_owned();
+            state.resources.insert(name, bundle);
+            return Ok(answer(201, &json!({})));
+        }
         state.requests.push(names(&bundle));
         let trouble = (state.script)(&bundle);
         if let Some(Trouble::Answer(status)) = trouble {
@@ -359,4 +364,17 @@ async fn a_broken_archive_is_named_and_the_rest_is_loaded() {
     assert!(summary.failures[0].place.starts_with("cut.ndjson"), "{:?}", summary.failures);
     assert!(summary.failures[0].reason.starts_with("cannot be read further"));
     assert_eq!(summary.left_out[0].place, "README");
+}
+
+#[tokio::test]
+async fn a_document_is_stored_whole_and_by_itself() {
+    let (server, url) = Server::start(|_| None).await;
+    let text = r#"{"resourceType":"Bundle","id":"d","type":"document","entry":[{"fullUrl":"urn:uuid:1"}]}"#;
+    let document = Source::Memory { name: "d.json".to_owned(), content: text.into() };
+
+    let summary = run(options(vec![document], &url)).await.unwrap();
+
+    assert!(summary.complete(), "{summary:?}");
+    assert_eq!((summary.types["Bundle"].created, server.requests().len()), (1, 0));
+    assert_eq!(server.0.lock().unwrap().resources["Bundle/d"].to_string().len(), text.len());
 }

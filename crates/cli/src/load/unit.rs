@@ -1,10 +1,11 @@
-//! This module holds what is sent as one request: a bundle as it was found, or loose resources
-//! grouped into a transaction.
+//! This module holds what is sent as one request: a bundle as it was found, loose resources grouped
+//! into a transaction, or a resource that must not be part of one.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use sha2::{Digest as _, Sha256};
 
 /// Where something was found, as it is told to the user.
@@ -53,6 +54,14 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Where it is written, below the endpoint.
+    fn url(&self) -> String {
+        match &self.id {
+            Some(id) => format!("{}/{id}", self.kind),
+            None => self.kind.clone(),
+        }
+    }
+
     /// What it asks of the server.
     fn asked(&self) -> Asked {
         Asked {
@@ -62,17 +71,14 @@ impl Item {
     }
 
     fn write_entry(&self, out: &mut Vec<u8>) {
-        let (verb, url) = match &self.id {
-            Some(id) => ("PUT", format!("{}/{id}", self.kind)),
-            None => ("POST", self.kind.clone()),
-        };
+        let verb = if self.id.is_some() { "PUT" } else { "POST" };
         out.push(b'{');
         if let Some(full_url) = &self.full_url {
             out.extend_from_slice(format!(r#""fullUrl":{},"#, quoted(full_url)).as_bytes());
         }
         out.extend_from_slice(br#""resource":"#);
         out.extend_from_slice(self.text.trim_ascii());
-        let url = quoted(&url);
+        let url = quoted(&self.url());
         out.extend_from_slice(
             format!(r#","request":{{"method":"{verb}","url":{url}}}}}"#).as_bytes(),
         );
@@ -136,7 +142,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What is sent as one request to the endpoint itself.
+/// What is sent as one request.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     content: Content,
@@ -151,6 +157,8 @@ enum Content {
     Bundle(Vec<Asked>),
     /// Resources that stand by themselves: they may be sent in any grouping.
     Group(Vec<Item>),
+    /// A resource that is sent by itself, to its own address.
+    Single(Asked, String),
 }
 
 impl Unit {
@@ -166,6 +174,15 @@ impl Unit {
         let body = transaction(&items);
         let digest = Digest::of(&[&body]);
         Self { content: Content::Group(items), place, body, digest }
+    }
+
+    /// A resource by itself. So are documents sent: what their entries call each other is their own
+    /// affair, not that of a transaction around them.
+    pub(super) fn single(item: Item) -> Self {
+        let asked = item.asked();
+        let path = item.url();
+        let digest = Digest::of(&[path.as_bytes(), b" ", &item.text]);
+        Self { content: Content::Single(asked, path), place: item.place, body: item.text, digest }
     }
 
     /// A transaction of resources that refer to each other by `urn:uuid`: it stays whole.
@@ -184,6 +201,7 @@ impl Unit {
             Content::Group(items) => {
                 items.get(entry).map_or(&self.place, |item| &item.place).clone()
             }
+            Content::Single(..) => self.place.clone(),
             Content::Bundle(_) => Place { file: self.place.file.clone(), at: At::Entry(entry) },
         }
     }
@@ -193,7 +211,16 @@ impl Unit {
         self.digest
     }
 
-    /// The bundle to send.
+    /// How and where, below the endpoint, it is sent.
+    pub(super) fn request(&self) -> (Method, &str) {
+        match &self.content {
+            Content::Single(asked, path) if asked.verb == Verb::Put => (Method::PUT, path),
+            Content::Single(_, path) => (Method::POST, path),
+            Content::Bundle(_) | Content::Group(_) => (Method::POST, ""),
+        }
+    }
+
+    /// The body to send.
     pub(super) fn body(&self) -> &Bytes {
         &self.body
     }
@@ -203,6 +230,7 @@ impl Unit {
         match &self.content {
             Content::Bundle(asked) => asked.len(),
             Content::Group(items) => items.len(),
+            Content::Single(..) => 1,
         }
     }
 
@@ -211,6 +239,18 @@ impl Unit {
         match &self.content {
             Content::Bundle(asked) => asked.get(entry).cloned(),
             Content::Group(items) => items.get(entry).map(Item::asked),
+            Content::Single(asked, _) => (entry == 0).then(|| asked.clone()),
+        }
+    }
+
+    /// A reason of the server's in terms of what was found, where that is one resource: it need not
+    /// know of the transaction made around it.
+    pub(super) fn in_own_terms(&self, reason: &str) -> String {
+        match &self.content {
+            Content::Group(items) if items.len() == 1 => {
+                reason.replace("Bundle.entry[0].resource", &items[0].kind)
+            }
+            _ => reason.to_owned(),
         }
     }
 

@@ -21,11 +21,17 @@ pub(crate) fn objection(kind: ResourceType, resource: Value<'_>) -> Option<(Valu
 
 /// Whether an objection is about something that the table of R4 decides: a required primitive, alone
 /// or in a choice, that is given by its extensions; a code that R4B does not have; a type that R4B
-/// has dropped.
+/// has dropped; a decimal that no `f64` holds.
 fn is_set_aside(reason: &str) -> bool {
-    ["missing field", "no variant of enum", "Unknown value", "unknown variant"]
-        .iter()
-        .any(|beginning| reason.starts_with(beginning))
+    [
+        "missing field",
+        "no variant of enum",
+        "Unknown value",
+        "unknown variant",
+        "number out of range",
+    ]
+    .iter()
+    .any(|beginning| reason.starts_with(beginning))
 }
 
 /// The byte of the text at which reading stopped.

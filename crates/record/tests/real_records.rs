@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 
-use chartmesh_record::Resource;
+use chartmesh_record::{Operation, PostedBundle, Resource, ResourceKey, Timestamp};
+use proptest::prelude::*;
+use serde_json::Value;
 
 /// Listed as invalid and, with a validator told to ignore contained resources, as valid: the id of
 /// one of them has 65 characters.
@@ -145,3 +147,110 @@ fn agrees_with_the_official_validator_cases() {
     assert!(wrong.is_empty(), "{}", first(&wrong));
     assert_eq!((counts["syntax"], counts["structure"], counts["valid"]), (12, 31, 97));
 }
+
+/// JSON as a value, numbers as strings of their letters.
+fn to_the_letter(text: &str) -> Value {
+    let (mut quoted, mut in_string, mut escaped, mut in_number) =
+        (String::new(), false, false, false);
+    for c in text.chars() {
+        let digit = c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+        let numeric = !in_string && digit && (in_number || c.is_ascii_digit() || c == '-');
+        if numeric != in_number {
+            quoted.push('"');
+            in_number = numeric;
+        }
+        quoted.push(c);
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else {
+            in_string = c == '"';
+        }
+    }
+    serde_json::from_str(&quoted).expect("it was JSON before")
+}
+
+/// A resource without its id and what the server sets in its meta.
+fn without_what_the_server_sets(text: &str) -> Value {
+    let mut value = to_the_letter(text);
+    let object = value.as_object_mut().expect("a resource is an object");
+    object.remove("id");
+    if let Some(meta) = object.get_mut("meta").and_then(Value::as_object_mut) {
+        meta.remove("versionId");
+        meta.remove("lastUpdated");
+        if meta.is_empty() {
+            object.remove("meta");
+        }
+    }
+    value
+}
+
+#[test]
+fn what_is_read_back_is_what_was_sent_to_the_letter() {
+    let Some(path) = data("10-r4-examples/r4-examples-instances.tar.zst") else { return };
+    let version = "3-pac.7h2k4m9qzx".parse().expect("a version id");
+    for (name, bytes) in archive(&path) {
+        let Ok(resource) = Resource::parse(&bytes) else { continue };
+        let key = ResourceKey { kind: resource.kind(), id: "x".parse().expect("an id") };
+        let rendered = resource.render(&key, &version, Timestamp(0));
+        let [sent, read] = [&bytes[..], &rendered[..]].map(|text| {
+            without_what_the_server_sets(std::str::from_utf8(text).expect("JSON is text"))
+        });
+        assert!(sent == read, "{name}: {read}");
+    }
+}
+
+#[test]
+fn takes_transactions_and_finds_their_links() {
+    let Some(path) = data("01-synthea-small/synthea-small-tx.tar.zst") else { return };
+    let (mut resources, mut links) = (0, 0);
+    for (name, bytes) in archive(&path).into_iter().filter(|(name, _)| name.ends_with(".json")) {
+        let operations: Vec<Operation> = match PostedBundle::parse(&bytes) {
+            Ok(PostedBundle::Transaction(operations)) => operations,
+            Ok(PostedBundle::Batch(entries)) => {
+                resources += entries.into_iter().filter(Result::is_ok).count();
+                continue;
+            }
+            Err(invalid) => panic!("{name}: {invalid}"),
+        };
+        resources += operations.len();
+        for draft in operations.iter().filter_map(Operation::draft) {
+            let content = std::str::from_utf8(draft.resource.content()).expect("content is text");
+            links += draft.links.len();
+            let left = draft.links.iter().rev().fold(content.to_owned(), |mut text, link| {
+                text.replace_range(link.at.clone(), "");
+                text
+            });
+            assert!(!left.contains("\"reference\":\"urn:uuid:"), "{name}: {left}");
+        }
+    }
+    assert_eq!(resources, 8_460);
+    assert!(links > 20_000, "{links} links");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn never_panics_on_a_changed_record(
+        place in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut text = SAMPLES[place.index(SAMPLES.len())].as_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(text.len());
+            text[at] = if byte < 0x80 { byte } else { b"{}[]\",:\\0-"[usize::from(byte) % 10] };
+        }
+        if let Some(cut) = cut {
+            text.truncate(cut.index(text.len()));
+        }
+        let _ = Resource::parse(&text);
+        let _ = PostedBundle::parse(&text);
+    }
+}
+
+const SAMPLES: [&str; 3] = [
+    r##"{"resourceType":"Observation","id":"a","meta":{"tag":[{"system":"urn:chartmesh","code":"conflict"}]},"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p class='x'>5 &lt; 6 &#xA0;<a href=\"#b\">b</a></p></div>"},"status":"final","code":{"coding":[{"system":"http://loinc.org","code":"1-8"}],"text":"\u00e4\ud83d\ude00"},"effectiveDateTime":"2026-11-21T20:00:01.204+01:00","valueQuantity":{"value":1.50e+2,"unit":"mg"}}"##,
+    r##"{"resourceType":"Patient","contained":[{"resourceType":"Organization","id":"o","name":"x"}],"extension":[{"url":"urn:x","valueBase64Binary":"QUJD"}],"name":[{"given":["a",null],"_given":[null,{"extension":[{"url":"u","valueId":"i"}]}]}],"deceasedBoolean":false,"_birthDate":{"extension":[{"url":"u","valueTime":"20:00:01"}]},"managingOrganization":{"reference":"#o"}}"##,
+    r##"{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520","resource":{"resourceType":"Patient","active":true},"request":{"method":"POST","url":"Patient","ifNoneExist":"identifier=a|1"}},{"fullUrl":"http://a/fhir/Basic/1","resource":{"resourceType":"Basic","id":"1","code":{"text":"x"},"subject":{"reference":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"},"author":{"reference":"Patient?identifier=a|1"}},"request":{"method":"PUT","url":"Basic/1","ifMatch":"W/\"3\""}}]}"##,
+];

@@ -92,7 +92,7 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.tour && arguments.nodes < 3 {
         bail!("--tour kills a node of a region: it needs --nodes 3 or more");
     }
-    let mut told = Told::new()?;
+    let mut signals = Signals::new()?;
     let mut processes = start(&arguments)?;
     let run = async {
         let result = act(&arguments, &mut processes).await;
@@ -103,12 +103,12 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let result = tokio::select! {
         result = run => result,
-        () = told.to_stop() => Ok(()),
+        () = signals.stop() => Ok(()),
     };
     terminal::tell("Stopping the nodes ...");
     tokio::select! {
         () = processes.stop() => {}
-        () = told.to_stop() => processes.kill_all(),
+        () = signals.stop() => processes.kill_all(),
     }
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -147,7 +147,10 @@ async fn ready(mesh: &Mesh, processes: &mut Processes) -> anyhow::Result<Duratio
     loop {
         processes.look()?;
         if let Some(ended) = processes.ended().first() {
-            bail!("{ended} has ended while it started; its log says:\n{}", processes.last_words(ended));
+            bail!(
+                "{ended} has ended while it started; its log says:\n{}",
+                processes.last_words(ended)
+            );
         }
         let waiting: Vec<String> = mesh.ask().await.into_iter().filter_map(not_ready).collect();
         if waiting.is_empty() {
@@ -244,19 +247,19 @@ async fn watch(processes: &mut Processes) {
     }
 }
 
-/// What the demo is told: to stop.
-struct Told {
+/// The signals that a demo listens to.
+struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
-impl Told {
+impl Signals {
     fn new() -> anyhow::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn to_stop(&mut self) {
+    async fn stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

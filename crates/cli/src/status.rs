@@ -92,8 +92,12 @@ fn troubles(seen: &[Seen]) -> Vec<String> {
     for status in &statuses {
         match status.state {
             State::Region => {}
-            State::Starting => troubles.push(format!("{} has not heard from a quorum yet", status.node)),
-            State::Isolated => troubles.push(format!("{} is without its region's quorum", status.node)),
+            State::Starting => {
+                troubles.push(format!("{} has not heard from a quorum yet", status.node))
+            }
+            State::Isolated => {
+                troubles.push(format!("{} is without its region's quorum", status.node))
+            }
         }
         for alarm in &status.alarms {
             let (node, code, text, since) = (&status.node, &alarm.code, &alarm.text, &alarm.since);
@@ -110,7 +114,16 @@ fn troubles(seen: &[Seen]) -> Vec<String> {
 fn table(seen: &[Seen]) -> String {
     let newest = newest(seen);
     let mut table = terminal::table([
-        "NODE", "SITE", "STATE", "LEADER", "CHANGES", "BEHIND", "AS OF", "RESOURCES", "CONFLICTS", "FHIR",
+        "NODE",
+        "SITE",
+        "STATE",
+        "LEADER",
+        "CHANGES",
+        "BEHIND",
+        "AS OF",
+        "RESOURCES",
+        "CONFLICTS",
+        "FHIR",
     ]);
     for seen in seen {
         let fhir = seen.target.fhir.to_string();
@@ -169,7 +182,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -143,9 +143,8 @@ fn judge(seen: &[Seen]) -> Verdict {
     };
     verdict.nodes = statuses.iter().map(held).collect();
     let first = statuses.first();
-    verdict.difference = first.and_then(|first| {
-        statuses.iter().skip(1).find_map(|other| difference(first, other))
-    });
+    verdict.difference =
+        first.and_then(|first| statuses.iter().skip(1).find_map(|other| difference(first, other)));
     verdict.equal =
         verdict.unreachable.is_empty() && verdict.difference.is_none() && !statuses.is_empty();
     verdict
@@ -154,7 +153,8 @@ fn judge(seen: &[Seen]) -> Verdict {
 /// The first thing in which two nodes differ.
 fn difference(one: &Status, other: &Status) -> Option<String> {
     let feeds = |status: &Status| -> BTreeMap<String, (u64, String)> {
-        let feed = |feed: &chartmesh_ops::Feed| (feed.origin.clone(), (feed.seq, feed.hash.clone()));
+        let feed =
+            |feed: &chartmesh_ops::Feed| (feed.origin.clone(), (feed.seq, feed.hash.clone()));
         status.horizon.iter().map(feed).collect()
     };
     let (of_one, of_other) = (feeds(one), feeds(other));
@@ -230,7 +230,11 @@ pub(crate) fn report(verdict: &Verdict) -> String {
     for held in &verdict.nodes {
         let deep = verdict.deep.get(&held.node);
         let proven = deep.map_or_else(String::new, |deep| match &deep.difference {
-            None => format!("{} changes, {} versions: equal", grouped(deep.changes), grouped(deep.versions)),
+            None => format!(
+                "{} changes, {} versions: equal",
+                grouped(deep.changes),
+                grouped(deep.versions)
+            ),
             Some(_) => "DIFFERENT".to_owned(),
         });
         let digest = held.digest.chars().take(16).collect();
@@ -284,11 +288,12 @@ mod tests {
 
     #[test]
     fn nodes_are_equal_only_if_all_answer_and_feeds_hashes_and_digests_agree() {
-        let check = |one: &[(&str, u64, &str)], other: &[(&str, u64, &str)], digest, expect: &str| {
-            let verdict = judge(&[status("a", one, "d1"), status("b", other, digest)]);
-            assert_eq!(verdict.difference.as_deref().unwrap_or(""), expect);
-            assert_eq!(verdict.equal, expect.is_empty());
-        };
+        let check =
+            |one: &[(&str, u64, &str)], other: &[(&str, u64, &str)], digest, expect: &str| {
+                let verdict = judge(&[status("a", one, "d1"), status("b", other, digest)]);
+                assert_eq!(verdict.difference.as_deref().unwrap_or(""), expect);
+                assert_eq!(verdict.equal, expect.is_empty());
+            };
         check(&[("o", 3, "h")], &[("o", 3, "h")], "d1", "");
         check(&[("o", 3, "h")], &[("o", 2, "g")], "d1", "feed o: a holds 3 changes, b holds 2");
         check(&[("o", 3, "h")], &[], "d1", "feed o: a holds 3 changes, b holds 0");

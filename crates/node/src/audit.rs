@@ -87,7 +87,8 @@ impl Audit for Auditor {
             };
             let found = store.deep_verify(progress);
             let end = found.map(|report| message(&report, true));
-            let _ = news.blocking_send(end.map_err(|corrupt| Status::data_loss(corrupt.to_string())));
+            let _ =
+                news.blocking_send(end.map_err(|corrupt| Status::data_loss(corrupt.to_string())));
             drop(turn);
         });
         Ok(Response::new(ReceiverStream::new(answers)))

@@ -164,8 +164,7 @@ impl Papers {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         accepted(&provider, &roots, &chain, node, now.min(Timestamp(facts.ends.0 - 1_000)))
             .map_err(|reason| CertificateError::Untrusted { path: path.clone(), ca, reason })?;
-        let unusable =
-            |reason: String| CertificateError::Unusable { path: path.clone(), reason };
+        let unusable = |reason: String| CertificateError::Unusable { path: path.clone(), reason };
         let server = server_config(&provider, &roots, chain.clone(), key.clone_key());
         let client = client_config(&provider, &roots, chain, key);
         Ok(Self {

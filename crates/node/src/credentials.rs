@@ -181,7 +181,9 @@ mod tests {
 
         std::fs::write(dir.path().join("pac-1.pem"), "gone").unwrap();
 
-        assert!(matches!(credentials.look(), Look::Broken(reason) if reason.contains("no certificate")));
+        assert!(
+            matches!(credentials.look(), Look::Broken(reason) if reason.contains("no certificate"))
+        );
         assert_eq!(credentials.ends(), first);
         assert_eq!(credentials.alarms()[0].code, "certificate-broken");
 

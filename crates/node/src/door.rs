@@ -100,7 +100,9 @@ fn http(policy: &Policy) -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
     if let Policy::Nodes(_) = policy {
-        http.http2().keep_alive_interval(limits::PING_EVERY).keep_alive_timeout(limits::PONG_WITHIN);
+        http.http2()
+            .keep_alive_interval(limits::PING_EVERY)
+            .keep_alive_timeout(limits::PONG_WITHIN);
         return http.http2_only();
     }
     http
@@ -183,12 +185,8 @@ fn service(
     router: Router,
     peer: Option<PeerIdentity>,
     begun: Arc<AtomicBool>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response,
-    Error = Infallible,
-    Future: Send + 'static,
-> {
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+{
     service_fn(move |mut request: Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
         if let Some(peer) = &peer {
@@ -321,9 +319,11 @@ mod tests {
     async fn a_client_has_no_identity() {
         let router = Router::new().route(
             "/",
-            get(async |identity: Option<Extension<PeerIdentity>>| {
-                if identity.is_none() { StatusCode::OK } else { StatusCode::FORBIDDEN }
-            }),
+            get(
+                async |identity: Option<Extension<PeerIdentity>>| {
+                    if identity.is_none() { StatusCode::OK } else { StatusCode::FORBIDDEN }
+                },
+            ),
         );
         let (_door, hand) = open(1, router);
         let mut client = knock(&hand).await;

@@ -134,7 +134,8 @@ impl Guard {
         if failing.get(peer) != Some(&reason) {
             let unproven = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
             if unproven {
-                metrics::counter!("chartmesh_mesh_refused_total", "reason" => "server").increment(1);
+                metrics::counter!("chartmesh_mesh_refused_total", "reason" => "server")
+                    .increment(1);
             }
             tracing::warn!(%peer, %reason, "no connection to another node");
             failing.insert(peer.clone(), reason);
@@ -255,7 +256,8 @@ mod tests {
         // It trusts the mesh, but the mesh does not trust it.
         let impostor = dir.path().join("impostor");
         std::fs::create_dir(&impostor).unwrap();
-        let both = [bad.join("ca.pem"), good.join("ca.pem")].map(|path| std::fs::read(path).unwrap());
+        let both =
+            [bad.join("ca.pem"), good.join("ca.pem")].map(|path| std::fs::read(path).unwrap());
         std::fs::write(impostor.join("ca.pem"), both.concat()).unwrap();
         for file in ["pac-1.pem", "pac-1.key"] {
             std::fs::copy(bad.join(file), impostor.join(file)).unwrap();
@@ -290,7 +292,10 @@ mod tests {
         let (_, stranger) = meet((dir.path(), "stranger"), (dir.path(), "pac-2")).await;
 
         assert!(ended.contains("certificate expired"), "{ended}");
-        assert!(stranger.contains("names stranger, which the topology does not know"), "{stranger}");
+        assert!(
+            stranger.contains("names stranger, which the topology does not know"),
+            "{stranger}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -298,8 +298,7 @@ impl<'i> Entry<'i> {
 
     /// The value as a duration: a number and a unit, `"500ms"`, `"5s"`, `"10min"`, `"1h"`.
     pub(crate) fn duration(self) -> Result<Duration, ConfigError> {
-        const UNITS: &[(&str, u64)] =
-            &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000)];
+        const UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000)];
         let amount = self.amount(UNITS, "\"500ms\", \"5s\", \"10min\" or \"1h\"")?;
         if amount == 0 {
             return Err(self.bad("must be longer than nothing".to_owned()));
@@ -320,9 +319,9 @@ impl<'i> Entry<'i> {
         let (number, unit) = text.split_at(digits);
         let unit = units.iter().find(|(name, _)| *name == unit.trim_start());
         let amount = number.parse::<u64>().ok().zip(unit);
-        amount
-            .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-            .ok_or_else(|| self.bad(format!("{:?} is not a value such as {example}", text.as_ref())))
+        amount.and_then(|(number, (_, factor))| number.checked_mul(*factor)).ok_or_else(|| {
+            self.bad(format!("{:?} is not a value such as {example}", text.as_ref()))
+        })
     }
 
     fn table(self, name: String) -> Result<Table<'i>, ConfigError> {
@@ -343,10 +342,7 @@ impl<'i> Entry<'i> {
             _ => "a string",
         };
         let (key, table) = (self.key, self.table.clone());
-        ConfigError {
-            line: self.line,
-            problem: Problem::WrongType { key, table, expected, found },
-        }
+        ConfigError { line: self.line, problem: Problem::WrongType { key, table, expected, found } }
     }
 
     fn bad(&self, reason: String) -> ConfigError {

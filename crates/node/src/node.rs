@@ -233,8 +233,7 @@ impl NodeConfig {
 
 fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLog), StartError> {
     let dir = &config.data;
-    std::fs::create_dir_all(dir)
-        .map_err(|source| StartError::Data { dir: dir.clone(), source })?;
+    std::fs::create_dir_all(dir).map_err(|source| StartError::Data { dir: dir.clone(), source })?;
     let started = environment.clock.monotonic();
     let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
     let store = Store::open(dir, Options { memory: memory.clone() })?;

@@ -100,7 +100,8 @@ impl Topology {
         mesh.finish()?;
         let mut rules = Rules::default();
         let regions = file.tables("region")?;
-        let regions = regions.into_iter().map(|table| rules.region(table)).collect::<Result<_, _>>();
+        let regions =
+            regions.into_iter().map(|table| rules.region(table)).collect::<Result<_, _>>();
         let nodes = file.tables("node")?;
         let nodes = nodes.into_iter().map(|table| rules.node(table)).collect::<Result<_, _>>();
         file.finish()?;
@@ -215,9 +216,11 @@ impl Rules {
         if topology.regions.is_empty() {
             return contradiction(1, "the mesh has no [[region]]".to_owned());
         }
-        let empty = topology.regions.iter().find(|region| topology.voters(&region.name).count() == 0);
+        let empty =
+            topology.regions.iter().find(|region| topology.voters(&region.name).count() == 0);
         empty.map_or(Ok(()), |region| {
-            let reason = format!("the region {} has no [[node]] with role = \"voter\"", region.name);
+            let reason =
+                format!("the region {} has no [[node]] with role = \"voter\"", region.name);
             contradiction(self.regions[&region.name], reason)
         })
     }
@@ -225,7 +228,10 @@ impl Rules {
 
 fn taken<T>(line: usize, name: &Name, other: &str, first: usize) -> Result<T, ConfigError> {
     let reason = "regions, sites and nodes share one namespace";
-    contradiction(line, format!("the name {name} is taken by the {other} on line {first}: {reason}"))
+    contradiction(
+        line,
+        format!("the name {name} is taken by the {other} on line {first}: {reason}"),
+    )
 }
 
 fn contradiction<T>(line: usize, reason: String) -> Result<T, ConfigError> {
@@ -366,13 +372,17 @@ fhir = "pac-2.example.mil:8082"
 
     #[test]
     fn an_address_is_cut_into_host_and_port() {
-        for (text, host, port) in
-            [("127.0.0.1:9101", "127.0.0.1", 9101), ("[::1]:1", "::1", 1), ("Pac-1.mil:80", "pac-1.mil", 80)]
-        {
+        for (text, host, port) in [
+            ("127.0.0.1:9101", "127.0.0.1", 9101),
+            ("[::1]:1", "::1", 1),
+            ("Pac-1.mil:80", "pac-1.mil", 80),
+        ] {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port()), (host, port), "{text}");
         }
-        for bad in ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "[x]:80", "a b:80"] {
+        for bad in
+            ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "[x]:80", "a b:80"]
+        {
             assert!(bad.parse::<Address>().is_err(), "{bad:?}");
         }
     }

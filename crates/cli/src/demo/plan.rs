@@ -41,7 +41,8 @@ impl Plan {
         for (place, site) in SITES.iter().take(nodes).enumerate() {
             let offset = u16::try_from(place).context("few nodes")?;
             let fhir = port.checked_add(offset).filter(|&port| port > 0);
-            let fhir = fhir.with_context(|| format!("--port {port} leaves no room for {nodes} nodes"))?;
+            let fhir =
+                fhir.with_context(|| format!("--port {port} leaves no room for {nodes} nodes"))?;
             if !free(fhir) {
                 bail!("port {fhir} is taken, maybe by another demo: choose another --port");
             }
@@ -79,7 +80,8 @@ mod tests {
 
     /// A stretch of ports that nobody uses now.
     fn quiet_port() -> u16 {
-        let port = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port =
+            || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         std::iter::repeat_with(port).find(|&port| (port..port + 3).all(free)).unwrap()
     }
 
@@ -108,7 +110,10 @@ mod tests {
 
         let other = Plan::new(dir.path(), 2, port).unwrap_err().to_string();
 
-        assert!(taken.ends_with("is taken, maybe by another demo: choose another --port"), "{taken}");
+        assert!(
+            taken.ends_with("is taken, maybe by another demo: choose another --port"),
+            "{taken}"
+        );
         assert!(other.contains("holds a demo of 3 nodes: go on with --nodes 3"), "{other}");
         assert!(Plan::new(dir.path(), 0, port).is_err());
     }

@@ -139,7 +139,8 @@ async fn come_back(mesh: &Mesh, processes: &mut Processes, node: &str) -> anyhow
     let mut first_read = None;
     loop {
         let seen = mesh.ask().await;
-        let statuses: Vec<&Status> = seen.iter().filter_map(|seen| seen.status.as_ref().ok()).collect();
+        let statuses: Vec<&Status> =
+            seen.iter().filter_map(|seen| seen.status.as_ref().ok()).collect();
         let back = statuses.iter().find(|status| status.node == node);
         if back.is_some() {
             first_read.get_or_insert_with(|| started.elapsed());
@@ -182,7 +183,13 @@ async fn nothing_lost(
     ));
     for target in &mesh.targets {
         let lost = tourist.missing(target, &observed.acknowledged).await;
-        ensure!(lost.is_empty(), "{} has lost {} writes: {}", target.name, lost.len(), lost.join(", "));
+        ensure!(
+            lost.is_empty(),
+            "{} has lost {} writes: {}",
+            target.name,
+            lost.len(),
+            lost.join(", ")
+        );
     }
     let written = resources(mesh).await?.saturating_sub(before);
     ensure!(
@@ -194,7 +201,9 @@ async fn nothing_lost(
 }
 
 async fn all_equal(mesh: &Mesh) -> anyhow::Result<()> {
-    terminal::print("\n5. verify --deep: each node computes everything again from the bytes on its disk.");
+    terminal::print(
+        "\n5. verify --deep: each node computes everything again from the bytes on its disk.",
+    );
     let verdict = verify::verify(mesh, ARRIVAL_WITHIN, true).await?;
     let report = verify::report(&verdict);
     ensure!(verdict.equal, "{report}");

@@ -115,12 +115,15 @@ impl Tourist {
 
     /// Writes one observation, at one node after the other until one acknowledges it. The key makes
     /// sure that it is written once.
-    async fn insist(&self, targets: &[Target], patient: &str, which: usize) -> anyhow::Result<Accepted> {
+    async fn insist(
+        &self,
+        targets: &[Target],
+        patient: &str,
+        which: usize,
+    ) -> anyhow::Result<Accepted> {
         let key = HeaderValue::try_from(format!("tour-{:x}-{which}", self.tag))?;
-        let headers = HeaderMap::from_iter([(
-            header::HeaderName::from_static("idempotency-key"),
-            key,
-        )]);
+        let headers =
+            HeaderMap::from_iter([(header::HeaderName::from_static("idempotency-key"), key)]);
         let body = Bytes::from(observation(patient));
         let started = Instant::now();
         for target in targets.iter().cycle().skip(which) {
@@ -128,7 +131,8 @@ impl Tourist {
             let sent = self.client.send(Method::POST, &url, headers.clone(), body.clone()).await;
             match sent {
                 Ok(answer) if answer.status.is_success() => {
-                    let reference = created(&answer).context("an answer does not name what it created")?;
+                    let reference =
+                        created(&answer).context("an answer does not name what it created")?;
                     return Ok(Accepted { at: Instant::now(), reference });
                 }
                 Ok(answer) if answer.status.is_client_error() => {
@@ -136,7 +140,10 @@ impl Tourist {
                 }
                 Ok(_) | Err(_) => {}
             }
-            ensure!(started.elapsed() < PERSISTENCE, "a write was not accepted for {PERSISTENCE:?}");
+            ensure!(
+                started.elapsed() < PERSISTENCE,
+                "a write was not accepted for {PERSISTENCE:?}"
+            );
             sleep(PAUSE).await;
         }
         Err(anyhow!("there is no node"))
@@ -168,7 +175,8 @@ impl Traffic {
         let nodes: Arc<[Target]> = nodes.into();
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            let (tourist, nodes, patient) = (tourist.clone(), Arc::clone(&nodes), patient.to_owned());
+            let (tourist, nodes, patient) =
+                (tourist.clone(), Arc::clone(&nodes), patient.to_owned());
             let stopped = stopped.clone();
             writers.spawn(async move {
                 let mut accepted = Vec::new();
@@ -181,7 +189,8 @@ impl Traffic {
         }
         let mut readers = JoinSet::new();
         for survivor in survivors {
-            let (tourist, survivor, patient) = (tourist.clone(), survivor.clone(), patient.to_owned());
+            let (tourist, survivor, patient) =
+                (tourist.clone(), survivor.clone(), patient.to_owned());
             let stopped = stopped.clone();
             readers.spawn(async move {
                 let mut reads = Reads::default();
@@ -259,8 +268,10 @@ mod tests {
     #[test]
     fn a_location_names_what_was_created() {
         let check = |location: &str, expect: Option<&str>| {
-            let headers =
-                HeaderMap::from_iter([(header::LOCATION, HeaderValue::try_from(location).unwrap())]);
+            let headers = HeaderMap::from_iter([(
+                header::LOCATION,
+                HeaderValue::try_from(location).unwrap(),
+            )]);
             let answer = Answer { status: StatusCode::CREATED, headers, body: Bytes::new() };
             assert_eq!(created(&answer).as_deref(), expect, "{location}");
         };

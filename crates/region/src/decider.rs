@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::{Core, Moment};
-use crate::limits::{BATCH_BYTES, STATEMENT_EVERY};
+use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
 use crate::submit::Fate;
 use crate::types::{Fit, LeaderId};
 
@@ -93,6 +93,9 @@ impl Decider {
             if ended {
                 return;
             }
+            // Raft refuses what is proposed in a term before its metrics tell that it is over.
+            let over = self.core.until(|core| core.leadership() != Some(leader));
+            let _ = tokio::time::timeout(RETRY_PAUSE, over).await;
         }
     }
 
@@ -128,6 +131,7 @@ impl Decider {
                 () = core.until(|core| core.leadership() != Some(leader)) => return None,
             }
         }
+        eprintln!("begin: own first applied {:?}", core.progress.borrow().log.as_ref().map(|log| log.leader_id == leader));
         let stands = core.progress.borrow().origin.clone();
         let began = match stands {
             Some(origin) => core.store.cursor(&origin),
@@ -209,6 +213,7 @@ impl Decider {
                 return Err(Lost { fate: Fate::NotWritten });
             }
         };
+        eprintln!("changes {}", changes.len());
         if changes.is_empty() {
             self.answer_confirmed(term.leader, verdicts);
             return Ok(());

@@ -1,4 +1,4 @@
-//! The yardstick for reads by id: axum over a RocksDB get, and nothing else.
+//! This module is the yardstick for reads by id: axum over a RocksDB get, and nothing else.
 //!
 //! `bare [VALUES] [BYTES] [PORT]` fills a database in a temporary directory with so many values of
 //! so many bytes, prints its address, and answers `GET /NUMBER` until it is ended. Measure it with

@@ -109,7 +109,7 @@ impl Site {
     fn person(&self, role: &str) -> (&'static str, &'static str, bool) {
         let number = ROLES.iter().position(|(name, _)| *name == role).unwrap_or_default();
         let pick = self.number() * ROLES.len() + number;
-        let woman = pick % 2 == 0;
+        let woman = pick.is_multiple_of(2);
         let given = if woman { WOMEN[pick % WOMEN.len()] } else { MEN[pick % MEN.len()] };
         (given, FAMILIES[(pick * 7) % FAMILIES.len()], woman)
     }

@@ -43,7 +43,7 @@ struct Name {
 
 fn name(chart: &mut Chart) -> Name {
     let pool = if chart.sex == Sex::Female { &WOMEN } else { &MEN };
-    Name { given: [*chart.any(pool), *chart.any(pool)], family: *chart.any::<&str>(&FAMILIES) }
+    Name { given: [*chart.any(pool), *chart.any(pool)], family: chart.any::<&str>(&FAMILIES) }
 }
 
 fn add_patient(chart: &mut Chart, name: &Name) {

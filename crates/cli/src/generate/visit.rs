@@ -188,7 +188,7 @@ fn fitting(chart: &mut Chart, problems: &'static [Problem], at: Moment) -> &'sta
         .iter()
         .filter(|problem| (problem.from_age..=problem.to_age).contains(&age))
         .collect();
-    if fitting.is_empty() { &problems[0] } else { *chart.any::<&Problem>(&fitting) }
+    if fitting.is_empty() { &problems[0] } else { chart.any::<&Problem>(&fitting) }
 }
 
 fn add_encounter(chart: &mut Chart, stay: &Stay, reason: Option<&Problem>) -> Value {

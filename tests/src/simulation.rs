@@ -14,13 +14,12 @@ mod environment;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use chartmesh_node::{Node, NodeConfig, Settings, Topology};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -31,7 +30,7 @@ use crate::http::Client;
 use crate::witness;
 use crate::writer::{Run, Writer};
 
-pub use conductor::{Happening, Score};
+pub use conductor::{Happening, Score, Who};
 use environment::{SimulatedNetwork, environment};
 
 /// The nodes.
@@ -45,8 +44,6 @@ const EPOCH_S: u64 = 1_800_000_000;
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// A network without faults: how long a message takes at the most.
 const LATENCY: Duration = Duration::from_millis(4);
-/// How long a disk takes to sync, at the most.
-const SYNC: Duration = Duration::from_millis(4);
 /// How long the region is given to come to rest after the last fault.
 const REST: Duration = Duration::from_secs(8);
 /// No run takes longer than this.
@@ -149,11 +146,11 @@ impl World {
                  mesh = \"{name}:{MESH_PORT}\"\nfhir = \"{name}:{FHIR_PORT}\"\n"
             );
         }
-        let address = |name: &&str| (sim.lookup(**name), name.parse().expect("a name"));
+        let address = |name: &&str| (sim.lookup(*name), name.parse().expect("a name"));
         Self {
             seed: plan.seed,
             topology: Topology::parse(&text).expect("a valid topology"),
-            dir: TempDir::with_prefix("chartmesh-sim-").expect("a temporary folder"),
+            dir: folder(),
             addresses: NODES.iter().map(address).collect(),
             lives: Mutex::default(),
             testimony: Mutex::default(),
@@ -185,6 +182,13 @@ impl World {
     }
 }
 
+/// A temporary folder, in memory where there is one: what a simulated disk loses is not up to the
+/// machine's.
+fn folder() -> TempDir {
+    let in_memory = TempDir::with_prefix_in("chartmesh-sim-", "/dev/shm");
+    in_memory.or_else(|_| TempDir::with_prefix("chartmesh-sim-")).expect("a temporary folder")
+}
+
 /// One life of a node, from its start to its crash.
 async fn life(world: Arc<World>, name: &'static str) -> turmoil::Result {
     let number = world.begin_life(name);
@@ -198,10 +202,12 @@ async fn life(world: Arc<World>, name: &'static str) -> turmoil::Result {
         found: name == NODES[0],
     };
     let node = Node::start(config, environment(seed, world.addresses.clone())).await?;
-    let mut random = StdRng::seed_from_u64(seed ^ 1);
+    let mut ends = pin!(node.region().fatal());
     loop {
-        sleep(SYNC.mul_f64(random.random_range(0.1..1.0))).await;
-        node.log().sync_pending();
+        tokio::select! {
+            reason = &mut ends => return Err(format!("{name} cannot go on: {reason}").into()),
+            () = sleep(Duration::from_millis(5)) => {}
+        }
         let leads = node.region().status().leader.is_some_and(|leader| leader.as_str() == name);
         world.note_leads(name, leads);
     }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rand::TryRngCore as _;
@@ -154,6 +154,9 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {
         print!("{}", summary.text());
+    }
+    if summary.complete() && !summary.found_anything() {
+        bail!("there is nothing to load in what was named");
     }
     Ok(if summary.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

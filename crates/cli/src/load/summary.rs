@@ -65,6 +65,11 @@ impl Summary {
         self.failed == 0 && self.stopped.is_none()
     }
 
+    /// Whether there was anything to load.
+    pub(crate) fn found_anything(&self) -> bool {
+        self.bundles + self.bundles_done_before + self.failed > 0
+    }
+
     pub(super) fn fail(&mut self, failure: Failure) {
         self.failed += 1;
         if self.failures.len() < NAMED_FAILURES {
@@ -158,6 +163,7 @@ mod tests {
                         failed: a.json: broken\n\
                         3 resources in 2 bundles, 1 failed, in 2.0 s: 2 resources/s\n";
         assert_eq!(text, expected);
-        assert!(!summary.complete());
+        assert!(!summary.complete() && summary.found_anything());
+        assert!(!Summary::default().found_anything());
     }
 }

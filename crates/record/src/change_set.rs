@@ -112,17 +112,20 @@ impl ChangeSet {
     /// and numbers generously.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        const NAME: usize = 48;
-        const KEY: usize = 128;
+        /// What frames a field, a number included.
+        const FIELD: usize = 16;
+        let key = |key: &ResourceKey| 2 * FIELD + key.kind.as_str().len() + key.id.as_str().len();
+        let name = |version: &VersionId| 2 * FIELD + version.origin.as_str().len();
         let entry = |entry: &EntryOutcome| {
-            16 + entry.key.as_ref().map_or(0, |_| KEY)
-                + entry.version.as_ref().map_or(0, |_| 2 * NAME)
+            FIELD + entry.key.as_ref().map_or(0, key) + entry.version.as_ref().map_or(0, name)
         };
         let version = |version: &Version| {
             let Ancestry { seen, kept } = &version.ancestry;
+            let seen: usize = seen.keys().map(|origin| 2 * FIELD + origin.as_str().len()).sum();
+            let kept: usize = kept.iter().map(name).sum();
             let text = version.criteria.as_ref().map_or(0, String::len);
             let content = version.content.as_ref().map_or(0, Bytes::len);
-            64 + KEY + NAME * (seen.len() * 2 + kept.len() * 2) + text + content
+            4 * FIELD + key(&version.key) + seen + kept + text + content
         };
         let client = self.client.as_ref().map_or(0, String::len);
         256 + client

@@ -8,6 +8,7 @@ use chartmesh_record::Command;
 use chartmesh_store::Identity;
 use chartmesh_wire::proto;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -273,15 +274,17 @@ async fn greet(core: Arc<Core>) {
     }
 }
 
-/// Notices when Raft dies.
+/// Notices when Raft dies. One that was told to stop has not.
 async fn watch_over(core: Arc<Core>) {
     core.until(|_| true).await;
     let Some(raft) = core.raft() else { return };
     let mut metrics = raft.metrics();
     loop {
-        let dead = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
-        if let Some(reason) = dead {
-            return core.end(reason);
+        let dead = metrics.borrow_watched().running_state.as_ref().err().cloned();
+        match dead {
+            Some(Fatal::Stopped) => return,
+            Some(reason) => return core.end(reason),
+            None => {}
         }
         if metrics.changed().await.is_err() {
             return core.end("Raft has ended");

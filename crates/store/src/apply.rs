@@ -19,7 +19,7 @@ pub struct Apply {
     /// Change sets, each run following on a place of its feed.
     pub runs: Vec<Run>,
     /// What the caller keeps beside them, such as how far it has applied its log; `None` leaves
-    /// what is there.
+    /// what is there. It must not get past a fork: where a run is forked, nothing is written.
     pub applied: Option<Bytes>,
 }
 
@@ -67,13 +67,18 @@ impl Store {
     pub fn apply(&self, apply: Apply) -> Result<Applied, ApplyError> {
         let _turn = self.inner.turn.lock().expect("no holder panics");
         let mut writing = Writing::begin(&self.inner);
-        let runs = apply.runs.iter().map(|run| writing.take_run(run)).collect::<Result<_, _>>();
+        let runs = apply.runs.iter().map(|run| writing.take_run(run)).collect::<Result<Vec<_>, _>>();
+        let mut stuck = false;
         let written = runs.map_err(ApplyError::from).and_then(|runs| {
-            writing.forget_requests()?;
-            writing.write(apply.applied)?;
+            let forked = runs.iter().any(|run| matches!(run, RunOutcome::Forked { .. }));
+            stuck = forked && apply.applied.is_some();
+            if !stuck {
+                writing.forget_requests()?;
+                writing.write(apply.applied)?;
+            }
             Ok(Applied { runs })
         });
-        if written.is_err() {
+        if stuck || written.is_err() {
             writing.give_up();
         }
         written

@@ -143,10 +143,13 @@ fn other_bytes_at_a_place_that_is_held_are_a_fork() {
         extends: feeds[0].places[1].clone(),
         changes: vec![Canonical::encode(other), feeds[0].changes[2].clone()],
     };
-    let outcome = store.apply(Apply { runs: vec![run], applied: None }).unwrap();
+    let outcome = store.apply(Apply { runs: vec![run.clone()], applied: None }).unwrap();
+    let beside = store.apply(Apply { runs: vec![run], applied: Some("8".into()) }).unwrap();
 
     let held = feeds[0].places[2].clone();
     assert_eq!(outcome.runs, [RunOutcome::Forked { held }]);
+    assert_eq!(beside.runs, outcome.runs);
+    assert_eq!(store.applied(), None, "nobody gets past a fork");
     let stranger = Cursor { hash: feeds[0].places[0].hash, ..feeds[0].places[1].clone() };
     assert!(store.feed(&stranger, 1000).is_err());
 }

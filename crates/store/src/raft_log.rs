@@ -119,6 +119,8 @@ enum Change {
     TruncateAfter(Option<LogId>),
     Purge(LogId),
     Vote(Bytes),
+    /// Somebody waits for what is queued before.
+    Nothing,
 }
 
 const LAYOUTS: [Layout; 2] = [
@@ -213,6 +215,16 @@ impl RaftLog {
         state.vote = Some(vote.clone());
         self.enqueue(state, Change::Vote(vote), done);
         self.sync_if_caller_does();
+    }
+
+    /// Calls `done` once the entry of this index and all before it are synced: at once if they are.
+    pub fn when_synced(&self, index: u64, done: Done) {
+        let state = self.log().state();
+        if state.recent.is_synced(index) || mutant("success-before-sync") {
+            drop(state);
+            return done(Ok(()));
+        }
+        self.enqueue(state, Change::Nothing, done);
     }
 
     /// The last vote given to [`Self::save_vote`].
@@ -343,20 +355,25 @@ impl Log {
     fn sync_queued(&self) {
         let turn = self.turn.lock().expect("no holder panics");
         let mut batch = WriteBatch::default();
-        let queue = {
+        let (queue, failed) = {
             let mut state = self.state();
             if state.queue.is_empty() {
                 return;
             }
-            if mem::take(&mut state.committed_is_new) {
+            let writes = state.queue.iter().any(|it| !matches!(it.change, Change::Nothing));
+            if writes && mem::take(&mut state.committed_is_new) {
                 rows::put_committed(&mut batch, state.committed);
             }
-            mem::take(&mut state.queue)
+            (mem::take(&mut state.queue), state.failed.clone())
         };
         for operation in &queue {
             rows::put(&self.tables, &mut batch, &operation.change);
         }
-        let written = self.write(batch);
+        let written = match failed {
+            Some(error) => Err(error),
+            None if batch.is_empty() => Ok(()),
+            None => self.write(batch),
+        };
         {
             let mut state = self.state();
             match (&written, queue.last()) {

@@ -46,6 +46,14 @@ impl Recent {
         }
     }
 
+    /// Whether the entry of this index is synced, and with it all before it. What is not held here
+    /// is.
+    pub(super) fn is_synced(&self, index: u64) -> bool {
+        let after = self.entries.partition_point(|entry| entry.id.index <= index);
+        let last = after.checked_sub(1).map(|place| &self.entries[place]);
+        last.is_none_or(|entry| entry.queued_by.is_none())
+    }
+
     /// Forgets the entries after this index; all if it is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<u64>) {
         while self.entries.back().is_some_and(|entry| last.is_none_or(|it| entry.id.index > it)) {

@@ -106,6 +106,7 @@ pub(super) fn put(tables: &Tables, batch: &mut WriteBatch, change: &Change) {
             batch.put(Row::Purged.key(), encode_log_id(upto));
         }
         Change::Vote(vote) => batch.put(Row::Vote.key(), vote),
+        Change::Nothing => {}
     }
 }
 

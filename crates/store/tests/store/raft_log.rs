@@ -56,6 +56,25 @@ fn success_is_reported_once_it_is_synced_and_not_before() {
 }
 
 #[test]
+fn who_waits_for_an_entry_is_told_once_it_is_synced_and_nothing_is_written_for_that() {
+    let dir = scratch();
+    let log = open(dir.path());
+    let [(early, note_early), (late, note_late)] = [noted(), noted()];
+
+    log.append(entries(1, 0..3), nothing());
+    log.when_synced(2, note_early);
+    assert!(!early.load(Ordering::SeqCst));
+    log.sync_pending();
+    assert!(early.load(Ordering::SeqCst));
+    log.save_committed(Some(id(1, 2)));
+    log.when_synced(1, note_late);
+
+    assert!(late.load(Ordering::SeqCst));
+    log.sync_pending();
+    assert_eq!(log.syncs(), 1);
+}
+
+#[test]
 fn what_was_not_synced_is_lost_with_the_process() {
     let dir = scratch();
     let log = open(dir.path());

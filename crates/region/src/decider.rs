@@ -18,18 +18,17 @@ mod queue;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chartmesh_record::{Cursor, Origin, Timestamp, mutant};
+use chartmesh_record::{Batch, Cursor, Origin, Timestamp, mutant};
 use chartmesh_wire::raft::Proposal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::core::{Core, Moment};
+use crate::core::Core;
 use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
-use crate::submit::Fate;
 use crate::types::{Fit, LeaderId};
 
 use big::Uploading;
-use judge::{Ruled, judge};
+use judge::{Held, judge};
 use propose::{Lost, confirm, propose};
 pub(crate) use queue::{Inbox, Load, Queue, Verdict};
 use queue::{Message, Waiting};
@@ -52,7 +51,9 @@ struct Term {
     leader: LeaderId,
     /// How far the feed was when it began.
     began: Cursor,
-    /// When an instant has to be put into the log next.
+    /// The last instant that was put into the log.
+    last: Timestamp,
+    /// When one has to be put into the log next.
     speak_at: Instant,
 }
 
@@ -63,16 +64,6 @@ impl Term {
     /// Notes that an instant was put into the log.
     fn spoken(&mut self) {
         self.speak_at = Instant::now() + STATEMENT_EVERY;
-    }
-}
-
-impl Lost {
-    /// What a command is answered whose proposal was the last.
-    fn verdict(self) -> Verdict {
-        match self.fate {
-            Fate::NotWritten => Verdict::NotLeader,
-            Fate::Unknown => Verdict::Unknown,
-        }
     }
 }
 
@@ -122,7 +113,8 @@ impl Decider {
     async fn begin(&mut self, leader: LeaderId) -> Option<Term> {
         let core = Arc::clone(&self.core);
         let mut progress = core.progress.clone();
-        if !mutant("decides-before-own-first-entry") {
+        let hasty = mutant("decides-before-own-first-entry");
+        if !hasty {
             let first = progress.wait_for(|position| {
                 position.log.as_ref().is_some_and(|log| log.leader_id == leader)
             });
@@ -131,7 +123,6 @@ impl Decider {
                 () = core.until(|core| core.leadership() != Some(leader)) => return None,
             }
         }
-        eprintln!("begin: own first applied {:?}", core.progress.borrow().log.as_ref().map(|log| log.leader_id == leader));
         let stands = core.progress.borrow().origin.clone();
         let began = match stands {
             Some(origin) => core.store.cursor(&origin),
@@ -139,18 +130,22 @@ impl Decider {
         };
         tracing::info!(term = leader.term, seq = began.seq.0, "this node decides");
         metrics::counter!("chartmesh_region_terms_led_total").increment(1);
-        Some(Term { leader, began, speak_at: Instant::now() })
+        let mut term = Term { leader, began, last: Timestamp(0), speak_at: Instant::now() };
+        if hasty {
+            term.spoken();
+        }
+        Some(term)
     }
 
     /// Begins the region's feed.
     async fn begin_feed(&self, leader: LeaderId) -> Option<Cursor> {
         let origin = Origin::new(&self.core.region.0, self.core.random.bits());
-        let (at, read) = self.instant();
+        let at = self.stamp(Timestamp(0));
         tracing::info!(%origin, "the region's feed begins");
-        self.core.freshness.stamped(at, read);
         let begin = Proposal::Begin { origin: origin.clone(), continues: None, at };
-        let fit = propose(&self.core, leader, &begin).await;
-        matches!(fit, Ok((Fit::Applied, _))).then(|| Cursor::start(origin))
+        let proposed = propose(&self.core, leader, &begin).await.ok()?;
+        let (fit, _) = proposed.applied().await.ok()?;
+        (fit == Fit::Applied).then(|| Cursor::start(origin))
     }
 
     /// Decides as long as the term lasts.
@@ -191,9 +186,9 @@ impl Decider {
         }
         self.advance_big(term).await?;
         if Instant::now() >= term.speak_at {
-            let (at, read) = self.instant();
-            self.core.freshness.stamped(at, read);
-            propose(&self.core, term.leader, &Proposal::Statement { at }).await?;
+            term.last = self.stamp(term.last);
+            let statement = Proposal::Statement { at: term.last };
+            propose(&self.core, term.leader, &statement).await?.applied().await?;
             term.spoken();
         }
         Ok(())
@@ -202,43 +197,33 @@ impl Decider {
     /// Decides small commands that wait, as one batch.
     async fn batch(&mut self, term: &mut Term) -> Result<(), Lost> {
         let core = Arc::clone(&self.core);
-        let commands = self.next_batch();
+        let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
-        let (at, read) = self.instant();
-        let judged = core.blocking.run(|| judge(&core.store, &term.began, &extends, commands, at));
-        let Ruled { verdicts, changes } = match judged {
-            Ok(ruled) => ruled,
-            Err(corrupt) => {
-                core.end(&corrupt);
-                return Err(Lost { fate: Fate::NotWritten });
-            }
-        };
-        eprintln!("changes {}", changes.len());
-        if changes.is_empty() {
-            self.answer_confirmed(term.leader, verdicts);
+        let mut batch = Batch::new(&held, &extends);
+        term.last = self.stamp(term.last);
+        let commands = self.next_batch();
+        let ruled = judge(&core, &mut batch, commands, term.last)?;
+        if ruled.changes.is_empty() {
+            self.answer_confirmed(term.leader, ruled.verdicts);
             return Ok(());
         }
-        metrics::histogram!("chartmesh_region_batch_changes").record(changes.len() as f64);
-        core.freshness.stamped(at, read);
-        let proposal = Proposal::Batch { extends, at, change_sets: changes };
-        match propose(&core, term.leader, &proposal).await {
-            Ok((Fit::Applied, _)) => {
-                verdicts.into_iter().for_each(|(waiting, verdict)| waiting.answer(verdict));
-                term.spoken();
-                Ok(())
-            }
+        let proposal = ruled.proposal(extends, term.last);
+        let applied = match propose(&core, term.leader, &proposal).await {
+            Ok(proposed) => proposed.applied().await,
+            Err(lost) => Err(lost),
+        };
+        match applied {
+            Ok((Fit::Applied, _)) => ruled.answer(),
             Ok((Fit::Misfit, _)) => {
                 tracing::warn!("a batch did not fit; its commands are decided again");
-                for (waiting, _) in verdicts.into_iter().rev() {
+                for (waiting, _) in ruled.verdicts.into_iter().rev() {
                     self.small.push_front(waiting);
                 }
-                Ok(())
             }
-            Err(lost) => {
-                verdicts.into_iter().for_each(|(waiting, _)| waiting.answer(lost.verdict()));
-                Err(lost)
-            }
+            Err(lost) => return Err(ruled.lose(lost)),
         }
+        term.spoken();
+        Ok(())
     }
 
     /// The commands that are decided next, up to the size of a batch.
@@ -272,11 +257,14 @@ impl Decider {
         });
     }
 
-    /// The next instant to decide at: later than any in the log; and when the clock was read.
-    fn instant(&self) -> (Timestamp, Moment) {
-        let read = self.core.now();
-        let after = self.core.progress.borrow().at.0 + 1;
-        (Timestamp(self.core.clock.wall().0.max(after)), read)
+    /// The next instant to decide at: later than any in the log, and than the last one proposed.
+    fn stamp(&self, last: Timestamp) -> Timestamp {
+        let core = &self.core;
+        let read = core.now();
+        let known = core.progress.borrow().at.max(last);
+        let at = Timestamp(core.clock.wall().0.max(known.0 + 1));
+        core.freshness.stamped(at, read);
+        at
     }
 
     fn take(&mut self, message: Message) {

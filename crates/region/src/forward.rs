@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chartmesh_record::{Command, NodeName, Origin, Rejection, RejectionReason, Seq};
+use chartmesh_record::{
+    Command, EntryOutcome, NodeName, Origin, Outcome, Rejection, RejectionReason, Seq,
+};
 use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, encode_command, proto};
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
@@ -50,7 +52,7 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
             Verdict::Accepted(outcome) => {
                 let applied = match &outcome.change {
                     Some((origin, seq)) => applied(core, origin, *seq).await,
-                    None => true,
+                    None => holds_what_it_names(core, &outcome).await,
                 };
                 let durability = Durability::Region;
                 return Ok(Accepted { outcome, durability, applied });
@@ -69,8 +71,17 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
             let reason = if heard { Reason::NoQuorum } else { Reason::Starting };
             return Err(Unavailable::new(reason, fate).into());
         }
-        tokio::time::sleep(pause).await;
+        another_leader(core, pause).await;
         pause = (pause * 2).min(5 * RETRY_PAUSE);
+    }
+}
+
+/// Waits until another node leads, but not longer than this.
+async fn another_leader(core: &Core, pause: Duration) {
+    let before = core.leader();
+    tokio::select! {
+        () = core.until(|core| core.leader().is_some() && core.leader() != before) => {}
+        () = tokio::time::sleep(pause) => {}
     }
 }
 
@@ -142,6 +153,20 @@ async fn applied(core: &Core, origin: &Origin, seq: Seq) -> bool {
     matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
 }
 
+/// Waits until this node holds the versions that an outcome without a change names, such as what a
+/// conditional create has found; gives up after a while.
+async fn holds_what_it_names(core: &Core, outcome: &Outcome) -> bool {
+    let holds = |entry: &EntryOutcome| match (&entry.key, &entry.version) {
+        (Some(key), Some(version)) => {
+            core.store.heads(key).is_ok_and(|heads| heads.covers(version))
+        }
+        _ => true,
+    };
+    let mut progress = core.progress.clone();
+    let held = progress.wait_for(|_| outcome.entries.iter().all(holds));
+    matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
+}
+
 /// Waits until this node holds all that was decided before it was asked.
 pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
     let deadline = Instant::now() + core.limits.patience;
@@ -159,7 +184,7 @@ pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
         if Instant::now() + RETRY_PAUSE >= deadline {
             return Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten));
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        another_leader(core, RETRY_PAUSE).await;
     };
     let mut progress = core.progress.clone();
     let held = progress.wait_for(|position| position.entries() > index);

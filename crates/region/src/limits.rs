@@ -9,7 +9,8 @@ pub struct Limits {
     pub patience: Duration,
     /// The same for a command that goes through the log in parts.
     pub patience_big: Duration,
-    /// How long a node waits for its own store to hold what the leader has decided.
+    /// How long a node waits for its own store to hold what the leader has decided. A big change
+    /// takes longer to apply than a small write should wait for.
     pub apply_wait: Duration,
     /// How many commands may wait for the leader.
     pub queue_commands: usize,
@@ -24,7 +25,7 @@ impl Default for Limits {
         Self {
             patience: Duration::from_secs(5),
             patience_big: Duration::from_secs(60),
-            apply_wait: Duration::from_secs(2),
+            apply_wait: Duration::from_millis(500),
             queue_commands: 4_096,
             queue_bytes: 256 << 20,
             isolation_after: Duration::from_secs(5),

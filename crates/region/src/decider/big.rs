@@ -1,13 +1,18 @@
 //! This module takes big commands through the log, part by part, and decides them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use chartmesh_record::{Batch, Cursor};
 use chartmesh_wire::raft::{Proposal, Upload};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 
-use super::judge::{RuledBig, judge_big};
-use super::propose::{Lost, propose};
+use super::judge::{Held, RuledOne, judge, judge_one};
+use super::propose::{Lost, Proposed, propose};
 use super::queue::{Load, Verdict, Waiting};
 use super::{Decider, Term};
+use crate::core::Core;
 use crate::submit::Fate;
 use crate::types::Fit;
 use crate::upload::Prepared;
@@ -59,7 +64,7 @@ impl Decider {
         }
         let Some(uploading) = &mut self.uploading else { return Ok(()) };
         if let Some(part) = uploading.next_part() {
-            let (_, index) = propose(&self.core, term.leader, &part).await?;
+            let (_, index) = propose(&self.core, term.leader, &part).await?.applied().await?;
             uploading.parts.indexes.push(index);
             return Ok(());
         }
@@ -74,43 +79,122 @@ impl Decider {
         }
     }
 
-    /// Decides a big command that is all in the log. If the decision does not fit, it stays to be
-    /// decided again.
+    /// Decides a big command that is all in the log. To apply it takes a while, and once it is
+    /// committed nothing can come in between any more: small commands are decided over what it
+    /// changes, and answered when they are committed, until this node has caught up.
     async fn decide_big(&mut self, term: &mut Term, prepared: Prepared) -> Result<(), Lost> {
         let Some(uploading) = self.uploading.take() else { return Ok(()) };
         let Uploading { waiting, upload, parts } = uploading;
         let core = Arc::clone(&self.core);
+        let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
-        let (at, read) = self.instant();
-        let judged = core
-            .blocking
-            .run(|| judge_big(&core.store, &term.began, &extends, &prepared.command, at));
-        let (decision, change) = match judged {
-            Ok(RuledBig::Change { decision, change }) => (decision, change),
-            Ok(RuledBig::Verdict(verdict)) => {
+        let mut batch = Batch::new(&held, &extends);
+        term.last = self.stamp(term.last);
+        let begun = core.clock.monotonic();
+        let judged = core.blocking.run(|| {
+            let judged = judge_one(&core, &mut batch, &prepared.command, term.last)?;
+            Ok(match judged {
+                RuledOne::Change { decision, change } => {
+                    let after = extends.extend(change.bytes());
+                    Ok((decision, change, after))
+                }
+                RuledOne::Verdict(verdict) => Err(verdict),
+            })
+        });
+        let (decision, change, after) = match judged? {
+            Ok(changed) => changed,
+            Err(verdict) => {
                 self.answer_confirmed(term.leader, vec![(waiting, verdict)]);
                 return Ok(());
             }
-            Err(corrupt) => {
-                core.end(&corrupt);
-                return Err(Lost { fate: Fate::NotWritten });
-            }
         };
+        let bytes = change.bytes().len();
+        let judged_in = core.clock.monotonic().saturating_sub(begun);
         let verdict = Verdict::Accepted(change.change_set().outcome());
-        let hash = extends.extend(change.bytes()).hash;
         core.uploads.keep(upload, Ok(Prepared { change: Some(change), ..prepared }));
-        let decided = Proposal::Decided { extends, upload, parts: parts.clone(), decision, hash };
-        core.freshness.stamped(at, read);
-        match propose(&core, term.leader, &decided).await {
-            Ok((Fit::Applied, _)) => waiting.answer(verdict),
-            Ok((Fit::Misfit, _)) => self.big.push_front(waiting),
+        let hash = after.hash;
+        let decided = Proposal::Decided { extends, upload, parts, decision, hash };
+        let mut proposed = match propose(&core, term.leader, &decided).await {
+            Ok(proposed) => proposed,
             Err(lost) => {
                 waiting.answer(lost.verdict());
                 return Err(lost);
             }
+        };
+        drop(decided);
+        if let Err(lost) = proposed.committed().await {
+            waiting.answer(lost.verdict());
+            return Err(lost);
         }
+        waiting.answer(verdict);
         term.spoken();
+        let committed_in = core.clock.monotonic().saturating_sub(begun);
+        tracing::info!(bytes, ?judged_in, ?committed_in, "a big command is decided");
         metrics::counter!("chartmesh_region_big_commands_total").increment(1);
+        self.go_on(term, &mut batch, after, proposed).await
+    }
+
+    /// Decides small commands over what is committed, until this node has applied the big one.
+    async fn go_on(
+        &mut self,
+        term: &mut Term,
+        batch: &mut Batch<'_, Held<'_>>,
+        mut extends: Cursor,
+        big: Proposed<'_>,
+    ) -> Result<(), Lost> {
+        let core = Arc::clone(&self.core);
+        let mut behind = FuturesOrdered::new();
+        let mut applied = pin!(big.applied());
+        loop {
+            tokio::select! {
+                biased;
+                fit = &mut applied => {
+                    fits(&core, fit?)?;
+                    break;
+                }
+                message = self.messages.recv(), if self.small.is_empty() => {
+                    self.take(message.ok_or(Lost { fate: Fate::Unknown })?);
+                }
+                () = std::future::ready(()), if !self.small.is_empty() => {}
+            }
+            while let Ok(message) = self.messages.try_recv() {
+                self.take(message);
+            }
+            let commands = self.next_batch();
+            if commands.is_empty() {
+                continue;
+            }
+            term.last = self.stamp(term.last);
+            let ruled = judge(&core, batch, commands, term.last)?;
+            if ruled.changes.is_empty() {
+                self.answer_confirmed(term.leader, ruled.verdicts);
+                continue;
+            }
+            let proposal = ruled.proposal(extends.clone(), term.last);
+            let committed = match propose(&core, term.leader, &proposal).await {
+                Ok(mut proposed) => proposed.committed().await.map(|()| proposed),
+                Err(lost) => Err(lost),
+            };
+            match committed {
+                Ok(proposed) => behind.push_back(proposed.applied()),
+                Err(lost) => return Err(ruled.lose(lost)),
+            }
+            extends = ruled.changes.iter().fold(extends, |at, change| at.extend(change));
+            ruled.answer();
+            term.spoken();
+        }
+        while let Some(fit) = behind.next().await {
+            fits(&core, fit?)?;
+        }
         Ok(())
     }
+}
+
+/// Checks that what was committed fits. It was answered already, so this node must not go on if not.
+fn fits(core: &Core, (fit, index): (Fit, u64)) -> Result<(), Lost> {
+    if fit == Fit::Applied {
+        return Ok(());
+    }
+    core.end(format_args!("entry {index} was committed, but does not fit"));
+    Err(Lost { fate: Fate::Unknown })
 }

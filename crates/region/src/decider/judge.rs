@@ -7,8 +7,12 @@ use chartmesh_record::{
 };
 use chartmesh_store::{Corrupt, Snapshot, Store};
 use chartmesh_wire::Canonical;
+use chartmesh_wire::raft::Proposal;
 
+use super::propose::Lost;
 use super::queue::{Load, Verdict, Waiting};
+use crate::core::Core;
+use crate::submit::Fate;
 
 /// Judged commands, and what they change.
 pub(super) struct Ruled {
@@ -18,16 +22,19 @@ pub(super) struct Ruled {
     pub(super) changes: Vec<Bytes>,
 }
 
-/// A judged big command.
-pub(super) enum RuledBig {
+/// One judged command.
+pub(super) enum RuledOne {
     /// It changes something.
-    Change { decision: Decision, change: Canonical },
+    Change {
+        decision: Decision,
+        change: Canonical,
+    },
     /// It does not.
     Verdict(Verdict),
 }
 
 /// What is held. One mutant forgets requests of earlier terms.
-struct Held<'s> {
+pub(super) struct Held<'s> {
     snapshot: Snapshot<'s>,
     forgotten: Seq,
 }
@@ -52,57 +59,77 @@ impl View for Held<'_> {
     }
 }
 
-/// What the leader of a term that began at this place holds.
-fn held<'s>(store: &'s Store, began: &Cursor) -> Held<'s> {
-    let forgets = mutant("request-forgotten-at-leader-change");
-    Held { snapshot: store.snapshot(), forgotten: if forgets { began.seq } else { Seq(0) } }
+impl<'s> Held<'s> {
+    /// What the leader of a term that began at this place holds.
+    pub(super) fn of(store: &'s Store, began: &Cursor) -> Self {
+        let forgets = mutant("request-forgotten-at-leader-change");
+        Self { snapshot: store.snapshot(), forgotten: if forgets { began.seq } else { Seq(0) } }
+    }
 }
 
 /// Judges commands in turn.
 pub(super) fn judge(
-    store: &Store,
-    began: &Cursor,
-    extends: &Cursor,
+    core: &Core,
+    batch: &mut Batch<'_, Held<'_>>,
     commands: Vec<Waiting>,
     at: Timestamp,
-) -> Result<Ruled, Corrupt> {
-    let held = held(store, began);
-    let mut batch = Batch::new(&held, extends);
+) -> Result<Ruled, Lost> {
     let mut ruled = Ruled { verdicts: Vec::with_capacity(commands.len()), changes: Vec::new() };
-    for waiting in commands {
-        let Load::Small { command, .. } = &waiting.load else {
-            unreachable!("big commands wait elsewhere");
-        };
-        let verdict = match batch.judge(command, at)? {
-            Judgement::Change { change_set, .. } => {
-                let verdict = Verdict::Accepted(change_set.outcome());
-                ruled.changes.push(Canonical::encode(change_set).bytes().clone());
-                verdict
-            }
-            Judgement::Answer(outcome) => Verdict::Accepted(outcome),
-            Judgement::Refused(rejection) => Verdict::Rejected(rejection),
-            Judgement::Lacking(version) => Verdict::Lacking(version),
-        };
-        ruled.verdicts.push((waiting, verdict));
-    }
-    Ok(ruled)
+    core.blocking.run(|| {
+        for waiting in commands {
+            let Load::Small { command, .. } = &waiting.load else {
+                unreachable!("big commands wait elsewhere");
+            };
+            let verdict = match judge_one(core, batch, command, at)? {
+                RuledOne::Change { change, .. } => {
+                    let verdict = Verdict::Accepted(change.change_set().outcome());
+                    ruled.changes.push(change.bytes().clone());
+                    verdict
+                }
+                RuledOne::Verdict(verdict) => verdict,
+            };
+            ruled.verdicts.push((waiting, verdict));
+        }
+        Ok(ruled)
+    })
 }
 
-/// Judges one big command.
-pub(super) fn judge_big(
-    store: &Store,
-    began: &Cursor,
-    extends: &Cursor,
+/// Judges one command.
+pub(super) fn judge_one(
+    core: &Core,
+    batch: &mut Batch<'_, Held<'_>>,
     command: &Command,
     at: Timestamp,
-) -> Result<RuledBig, Corrupt> {
-    let held = held(store, began);
-    Ok(match Batch::new(&held, extends).judge(command, at)? {
+) -> Result<RuledOne, Lost> {
+    let judgement = batch.judge(command, at).map_err(|corrupt| {
+        core.end(&corrupt);
+        Lost { fate: Fate::NotWritten }
+    })?;
+    Ok(match judgement {
         Judgement::Change { decision, change_set } => {
-            RuledBig::Change { decision, change: Canonical::encode(change_set) }
+            RuledOne::Change { decision, change: Canonical::encode(change_set) }
         }
-        Judgement::Answer(outcome) => RuledBig::Verdict(Verdict::Accepted(outcome)),
-        Judgement::Refused(rejection) => RuledBig::Verdict(Verdict::Rejected(rejection)),
-        Judgement::Lacking(version) => RuledBig::Verdict(Verdict::Lacking(version)),
+        Judgement::Answer(outcome) => RuledOne::Verdict(Verdict::Accepted(outcome)),
+        Judgement::Refused(rejection) => RuledOne::Verdict(Verdict::Rejected(rejection)),
+        Judgement::Lacking(version) => RuledOne::Verdict(Verdict::Lacking(version)),
     })
+}
+
+impl Ruled {
+    /// What puts the changes into the log.
+    pub(super) fn proposal(&self, extends: Cursor, at: Timestamp) -> Proposal {
+        metrics::histogram!("chartmesh_region_batch_changes").record(self.changes.len() as f64);
+        Proposal::Batch { extends, at, change_sets: self.changes.clone() }
+    }
+
+    /// Tells everybody the verdict.
+    pub(super) fn answer(self) {
+        self.verdicts.into_iter().for_each(|(waiting, verdict)| waiting.answer(verdict));
+    }
+
+    /// Tells everybody that the changes may not have got into the log.
+    pub(super) fn lose(self, lost: Lost) -> Lost {
+        self.verdicts.into_iter().for_each(|(waiting, _)| waiting.answer(lost.verdict()));
+        lost
+    }
 }

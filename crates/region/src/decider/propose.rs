@@ -1,13 +1,18 @@
 //! This module puts proposals into the log, and confirms that this node still leads.
 
+use std::time::Duration;
+
 use chartmesh_wire::raft::Proposal;
 use openraft::ReadPolicy;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use tokio::sync::oneshot;
 
+use super::queue::Verdict;
 use crate::core::Core;
 use crate::submit::Fate;
-use crate::types::{Fit, LeaderId, Sealed};
+use crate::types::{Fit, LeaderId, LogId, Sealed, TypeConfig};
 
 /// This node decides no longer in the term in which it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,32 +21,80 @@ pub(super) struct Lost {
     pub(super) fate: Fate,
 }
 
-/// Puts a proposal into the log in the term of this leader, and waits until this node has applied
-/// it. Says how it fits, and its index.
-pub(super) async fn propose(
-    core: &Core,
+/// A proposal on its way through the log.
+pub(super) struct Proposed<'c> {
+    core: &'c Core,
+    leader: LeaderId,
+    begun: Duration,
+    commit: oneshot::Receiver<LogId>,
+    apply: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+}
+
+impl Lost {
+    /// What a command is answered whose proposal was the last.
+    pub(super) fn verdict(self) -> Verdict {
+        match self.fate {
+            Fate::NotWritten => Verdict::NotLeader,
+            Fate::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
+/// Puts a proposal into the log in the term of this leader.
+pub(super) async fn propose<'c>(
+    core: &'c Core,
     leader: LeaderId,
     proposal: &Proposal,
-) -> Result<(Fit, u64), Lost> {
+) -> Result<Proposed<'c>, Lost> {
     let not_written = Lost { fate: Fate::NotWritten };
-    let unknown = Lost { fate: Fate::Unknown };
     let raft = core.raft().ok_or(not_written)?;
     let begun = core.clock.monotonic();
-    let (responder, applied) = ProgressResponder::complete_only();
+    let (responder, commit, apply) = ProgressResponder::new();
     let write = raft.write(Sealed(proposal.encode())).with_leader(leader).responder(responder);
     write.await.map_err(|_| not_written)?;
-    let written = tokio::select! {
-        written = applied => written.map_err(|_| unknown)?,
-        () = core.until(|core| core.leadership() != Some(leader)) => return Err(unknown),
-    };
-    match written {
-        Ok(written) => {
-            let took = core.clock.monotonic().saturating_sub(begun);
-            metrics::histogram!("chartmesh_region_proposal_seconds").record(took.as_secs_f64());
-            Ok((written.data, written.log_id.index))
+    Ok(Proposed { core, leader, begun, commit, apply })
+}
+
+impl Proposed<'_> {
+    /// Returns once it is committed: whatever happens, all voters will apply it.
+    pub(super) async fn committed(&mut self) -> Result<(), Lost> {
+        let committed = tokio::select! {
+            committed = &mut self.commit => committed,
+            () = self.core.until(|core| core.leadership() != Some(self.leader)) => {
+                return Err(Lost { fate: Fate::Unknown });
+            }
+        };
+        match committed {
+            Ok(_) => Ok(()),
+            // What was refused is never committed; the reason comes in the other's place.
+            Err(_) => match (&mut self.apply).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(refused)) => Err(lost(&refused)),
+                Err(_) => Err(Lost { fate: Fate::Unknown }),
+            },
         }
-        Err(ClientWriteError::ForwardToLeader(_)) => Err(not_written),
-        Err(_) => Err(unknown),
+    }
+
+    /// Returns once this node has applied it. Says how it fits, and its index.
+    pub(super) async fn applied(mut self) -> Result<(Fit, u64), Lost> {
+        let applied = tokio::select! {
+            applied = &mut self.apply => applied,
+            () = self.core.until(|core| core.leadership() != Some(self.leader)) => {
+                return Err(Lost { fate: Fate::Unknown });
+            }
+        };
+        let applied = applied.map_err(|_| Lost { fate: Fate::Unknown })?;
+        let applied = applied.map_err(|refused| lost(&refused))?;
+        let took = self.core.clock.monotonic().saturating_sub(self.begun);
+        metrics::histogram!("chartmesh_region_proposal_seconds").record(took.as_secs_f64());
+        Ok((applied.data, applied.log_id.index))
+    }
+}
+
+fn lost(refused: &ClientWriteError<TypeConfig>) -> Lost {
+    match refused {
+        ClientWriteError::ForwardToLeader(_) => Lost { fate: Fate::NotWritten },
+        _ => Lost { fate: Fate::Unknown },
     }
 }
 

@@ -458,6 +458,9 @@ async fn a_chain_of_updates_is_never_refused_while_leaders_change() {
         }
         drop(old);
         tokio::time::sleep(Duration::from_millis(200)).await;
+        // What is acknowledged now, nobody else knows to be committed.
+        mesh.mute(leader);
+        tokio::time::sleep(Duration::from_millis(40)).await;
         mesh.cut(leader);
         killed.store(true, Ordering::Relaxed);
         while let Some(done) = chains.join_next().await {
@@ -502,7 +505,42 @@ async fn figures() {
         stop.store(true, Ordering::Relaxed);
         while writers.join_next().await.is_some() {}
     }
+    let stop = Arc::new(AtomicBool::new(false));
+    let small = tokio::spawn({
+        let (region, stop) = (mesh.node(follower).region.clone(), Arc::clone(&stop));
+        async move {
+            let mut writes = tokio::task::JoinSet::new();
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            let mut number = 1_000;
+            while !stop.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                number += 1;
+                let region = region.clone();
+                writes.spawn(async move {
+                    let begun = now();
+                    let accepted = region.submit(create(number, "small")).await.unwrap();
+                    (begun.elapsed(), accepted.applied)
+                });
+            }
+            let mut took = writes.join_all().await;
+            took.sort();
+            let pending = took.iter().filter(|(_, applied)| !applied).count();
+            let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize].0;
+            println!(
+                "50 small writes/s: {} done, p50 {:?}, p90 {:?}, p99 {:?}, max {:?}, {pending} pending",
+                took.len(), at(0.5), at(0.9), at(0.99), at(1.0)
+            );
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let begun = now();
-    mesh.node(follower).region.submit(import(1, 25_000, 2_000)).await.unwrap();
+    let big = import(1, 25_000, 2_000);
+    println!("made in {:?}", begun.elapsed());
+    let begun = now();
+    let leader = mesh.leader().await;
+    mesh.node(leader).region.submit(big).await.unwrap();
     println!("25,000 resources, 62 MB: {:?}", begun.elapsed());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.store(true, Ordering::Relaxed);
+    small.await.unwrap();
 }

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tempfile::TempDir;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
@@ -47,6 +47,8 @@ pub(crate) struct Pipes {
     doors: Mutex<BTreeMap<NodeName, Router>>,
     /// Voters that cannot be reached and do not reach anybody.
     cut: Mutex<BTreeSet<NodeName>>,
+    /// Voters whose questions do not arrive, while answers to them still do.
+    mute: Mutex<BTreeSet<NodeName>>,
     /// What runs for each connection, by both its ends.
     running: Mutex<BTreeMap<NodeName, JoinSet<()>>>,
     /// Whom the connections of a voter claim to be from, if not from itself.
@@ -96,7 +98,7 @@ impl Mesh {
     /// Starts a voter on its disk.
     pub(crate) async fn start(&mut self, number: usize, found: bool) {
         let name = self.name(number);
-        lock(&self.pipes.cut).remove(&name);
+        self.mend(number);
         let dir = self.disk(number);
         std::fs::create_dir_all(&dir).unwrap();
         let memory = Memory::new(32 << 20, 16 << 20);
@@ -159,9 +161,15 @@ impl Mesh {
         self.pipes.cut(&self.name(number));
     }
 
+    /// Keeps what a voter sends from arriving, but not the answers to what it has sent.
+    pub(crate) fn mute(&self, number: usize) {
+        lock(&self.pipes.mute).insert(self.name(number));
+    }
+
     /// Lets a voter connect again.
     pub(crate) fn mend(&self, number: usize) {
         lock(&self.pipes.cut).remove(&self.name(number));
+        lock(&self.pipes.mute).remove(&self.name(number));
     }
 
     /// Makes the connections of a voter claim to be from another.
@@ -228,13 +236,35 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
 }
 
 impl Pipes {
+    /// Carries what one end of a connection sends, unless it is mute.
+    async fn carry(
+        self: Arc<Self>,
+        from: NodeName,
+        mut near: ReadHalf<DuplexStream>,
+        mut far: WriteHalf<DuplexStream>,
+    ) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = near.read(&mut buffer).await {
+            while lock(&self.mute).contains(&from) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if far.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn cut(&self, name: &NodeName) {
         lock(&self.cut).insert(name.clone());
         lock(&self.running).remove(name);
     }
 
     /// Connects two voters.
-    fn connect(&self, from: &NodeName, to: &NodeName) -> io::Result<TokioIo<DuplexStream>> {
+    fn connect(
+        self: &Arc<Self>,
+        from: &NodeName,
+        to: &NodeName,
+    ) -> io::Result<TokioIo<DuplexStream>> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let cut = lock(&self.cut);
         if cut.contains(from) || cut.contains(to) {
@@ -242,8 +272,11 @@ impl Pipes {
         }
         let door = lock(&self.doors).get(to).cloned().ok_or_else(refused)?;
         let identity = lock(&self.masks).get(from).unwrap_or(from).clone();
-        let (mine, mut near) = tokio::io::duplex(1 << 20);
-        let (mut far, theirs) = tokio::io::duplex(1 << 20);
+        let (mine, near) = tokio::io::duplex(1 << 20);
+        let (far, theirs) = tokio::io::duplex(1 << 20);
+        let (near_read, mut near_write) = tokio::io::split(near);
+        let (mut far_read, far_write) = tokio::io::split(far);
+        let questions = Arc::clone(self).carry(from.clone(), near_read, far_write);
         let service = TowerToHyperService::new(door.layer(Extension(PeerIdentity(identity))));
         let mut running = lock(&self.running);
         // The pipe breaks with either end.
@@ -257,7 +290,8 @@ impl Pipes {
             let serve = serve.serve_connection(TokioIo::new(theirs), service);
             tokio::select! {
                 _ = serve => {}
-                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = questions => {}
+                _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
                 _ = either.recv() => {}
             }
         });

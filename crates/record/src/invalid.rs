@@ -156,7 +156,7 @@ impl fmt::Display for Problem {
 impl From<InvalidJson> for Invalid {
     fn from(error: InvalidJson) -> Self {
         let sort = match error.fault {
-            Fault::TooLong => ProblemSort::TooMuch,
+            Fault::TooLong | Fault::TooManyValues => ProblemSort::TooMuch,
             _ => ProblemSort::Structure,
         };
         let place = Some(error.position.into());

@@ -79,6 +79,8 @@ pub(crate) enum Fault {
     NameTooLong,
     #[error("more than {} members in one object", limits::MAX_MEMBERS)]
     TooManyMembers,
+    #[error("more than {} values", limits::MAX_JSON_VALUES)]
+    TooManyValues,
     #[error("nested deeper than {} levels", limits::MAX_JSON_DEPTH)]
     TooDeep,
 }
@@ -357,6 +359,9 @@ impl Parser<'_> {
     fn value(&mut self, depth: usize, name: impl FnOnce(&mut Node)) -> Parsed<()> {
         let start = self.at;
         let index = self.nodes.len();
+        if index == limits::MAX_JSON_VALUES {
+            return Err((start, Fault::TooManyValues));
+        }
         let mut node = Node {
             kind: Kind::Null,
             flags: 0,

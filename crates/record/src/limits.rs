@@ -3,6 +3,9 @@
 /// The longest JSON text, in bytes: a bundle's.
 pub const MAX_JSON_BYTES: usize = 100 * 1024 * 1024;
 
+/// The most values of one JSON text, names aside: each takes memory while it is read.
+pub const MAX_JSON_VALUES: usize = 8_000_000;
+
 /// How deep objects and arrays may be nested.
 pub const MAX_JSON_DEPTH: usize = 64;
 

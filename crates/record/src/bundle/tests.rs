@@ -102,7 +102,7 @@ fn references_are_resolved_against_the_url_of_their_entry() {
     };
     let check = |own_url: &str, text: &str, expected: Option<&str>| {
         let patient = post("http://a/fhir/Patient/1", PATIENT);
-        let known = format!(r#"{{"fullUrl":"http://a/fhir/Patient/2","#)
+        let known = r#"{"fullUrl":"http://a/fhir/Patient/2","#.to_owned()
             + &put("Patient/2", r#"{"resourceType":"Patient","id":"2"}"#, "")[1..];
         let basic = post(own_url, &reference(text));
         let operations = transaction(&[&patient, &known, &basic]);

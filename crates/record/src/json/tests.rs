@@ -63,6 +63,9 @@ fn keeps_to_its_limits() {
     assert_eq!(fault(deep(limits::MAX_JSON_DEPTH + 1).as_bytes()).0, Fault::TooDeep);
     assert_eq!(fault(wide(limits::MAX_MEMBERS + 1).as_bytes()).0, Fault::TooManyMembers);
     assert_eq!(fault(named(limits::MAX_NAME_BYTES + 1).as_bytes()).0, Fault::NameTooLong);
+
+    let many = format!("[{}0]", "0,".repeat(limits::MAX_JSON_VALUES));
+    assert_eq!(fault(many.as_bytes()).0, Fault::TooManyValues);
 }
 
 #[test]

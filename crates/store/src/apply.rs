@@ -67,7 +67,8 @@ impl Store {
     pub fn apply(&self, apply: Apply) -> Result<Applied, ApplyError> {
         let _turn = self.inner.turn.lock().expect("no holder panics");
         let mut writing = Writing::begin(&self.inner);
-        let runs = apply.runs.iter().map(|run| writing.take_run(run)).collect::<Result<Vec<_>, _>>();
+        let runs =
+            apply.runs.iter().map(|run| writing.take_run(run)).collect::<Result<Vec<_>, _>>();
         let mut stuck = false;
         let written = runs.map_err(ApplyError::from).and_then(|runs| {
             let forked = runs.iter().any(|run| matches!(run, RunOutcome::Forked { .. }));

@@ -30,13 +30,16 @@ done
 echo "Building chartmesh (a first build takes 6 to 15 minutes on two cores) ..."
 (cd "$root" && cargo build --release --locked --workspace)
 
-# Without a directory of its own a demo that was stopped would go on; a tour begins afresh.
-case " ${arguments[*]} " in
+# A demo that is kept stands in ./demo-data, where `chartmesh status` looks for it; one that ends leaves
+# nothing behind.
+case " ${arguments[*]-} " in
 *" --dir "* | *" --dir="*) ;;
 *)
-    fresh="$(mktemp -d "${TMPDIR:-/tmp}/chartmesh-demo.XXXXXX")"
-    [ "$keep" = yes ] || trap 'rm -rf "$fresh"' EXIT
-    arguments+=(--dir "$fresh")
+    if [ "$keep" = no ]; then
+        fresh="$(mktemp -d "${TMPDIR:-/tmp}/chartmesh-demo.XXXXXX")"
+        trap 'rm -rf "$fresh"' EXIT
+        arguments+=(--dir "$fresh")
+    fi
     ;;
 esac
-"$CARGO_TARGET_DIR/release/chartmesh" demo --tour "${arguments[@]}"
+"$CARGO_TARGET_DIR/release/chartmesh" demo --tour ${arguments[@]+"${arguments[@]}"}

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use chartmesh_node::{Facts, OPERATOR, SystemClock, Topology};
 use chartmesh_record::{Clock as _, Timestamp};
 use rcgen::{
@@ -20,7 +20,7 @@ use rcgen::{
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
-use crate::terminal;
+use crate::terminal::{self, WrongUsage};
 
 /// How long the authority lasts: longer than any certificate that it will sign.
 const AUTHORITY_LASTS: Duration = Duration::days(3_650);
@@ -127,7 +127,10 @@ pub(crate) fn make(
     let names: Vec<&str> =
         topology.nodes.iter().map(|node| node.name.as_str()).chain([OPERATOR]).collect();
     if let Some(unknown) = renew.iter().find(|name| !names.contains(&name.as_str())) {
-        bail!("--renew {unknown}: the topology names no such node (it names {})", names.join(", "));
+        let known = names.join(", ");
+        let reason =
+            format!("--renew {unknown}: the topology names no such node (it names {known})");
+        return Err(WrongUsage(reason).into());
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let now = OffsetDateTime::from_unix_timestamp(SystemClock::start().wall().0 / 1_000)

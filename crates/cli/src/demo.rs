@@ -30,7 +30,7 @@ use crate::http::BaseUrl;
 use crate::load;
 use crate::mesh::Mesh;
 use crate::status::grouped;
-use crate::terminal;
+use crate::terminal::{self, WrongUsage};
 use crate::verify;
 
 /// How long the last records may take to arrive at every node.
@@ -83,14 +83,13 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.regions != 1 {
-        bail!(
-            "--regions {}: this version runs one region; several come with mirroring between regions",
-            arguments.regions
-        );
+    let Arguments { regions, nodes, tour, .. } = arguments;
+    if regions != 1 {
+        return Err(WrongUsage(format!("--regions {regions}: this version runs one region")).into());
     }
-    if arguments.tour && arguments.nodes < 3 {
-        bail!("--tour kills a node of a region: it needs --nodes 3 or more");
+    if tour && nodes < 3 {
+        let reason = "--tour kills a node of a region: it needs --nodes 3 or more";
+        return Err(WrongUsage(reason.to_owned()).into());
     }
     let mut signals = Signals::new()?;
     let mut processes = start(&arguments)?;
@@ -227,10 +226,11 @@ async fn overview(processes: &Processes, mesh: &Mesh) -> String {
     let first = &processes.cluster().nodes[0].fhir;
     let dir = processes.dir().display();
     let status = first.trim_end_matches("/fhir");
+    let chartmesh = std::env::args().next().unwrap_or_else(|| "chartmesh".to_owned());
     format!(
         "\n{table}\n\nEach node holds all {} resources. Try, while it runs:\n  \
          curl -s {first}/metadata\n  curl -s {status}/status\n  \
-         chartmesh status --cluster {dir}\n  chartmesh verify --deep --cluster {dir}\n  \
+         {chartmesh} status --cluster {dir}\n  {chartmesh} verify --deep --cluster {dir}\n  \
          kill -9 PID, and write at another node; {dir}/cluster.json says how to start it again\n",
         grouped(resources)
     )
@@ -242,7 +242,7 @@ async fn watch(processes: &mut Processes) {
     loop {
         sleep(LOOK_EVERY).await;
         if let Err(error) = processes.look() {
-            terminal::tell(format!("{error:#}"));
+            terminal::tell(terminal::explain(&error));
         }
     }
 }

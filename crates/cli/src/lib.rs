@@ -57,8 +57,8 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(run(command));
     runtime.shutdown_timeout(Duration::from_millis(100));
     result.unwrap_or_else(|error| {
-        terminal::tell(format!("chartmesh: {error:#}"));
-        ExitCode::FAILURE
+        terminal::tell(format!("chartmesh: {}", terminal::explain(&error)));
+        if error.is::<terminal::WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }
 

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use crate::cluster::{Cluster, DEMO_DIR};
 use crate::http::{BaseUrl, Client};
+use crate::terminal;
 
 /// How long a node may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -104,7 +105,7 @@ impl Mesh {
     /// Asks all nodes at the same time.
     pub(crate) async fn ask(&self) -> Vec<Seen> {
         let ask = async |target: &Target| {
-            let status = self.status(target).await.map_err(|error| format!("{error:#}"));
+            let status = self.status(target).await.map_err(|error| terminal::explain(&error));
             Seen { target: target.clone(), status }
         };
         join_all(self.targets.iter().map(ask)).await

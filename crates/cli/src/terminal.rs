@@ -7,6 +7,11 @@ use std::io::{self, Write as _};
 use comfy_table::{Cell, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
 
+/// A command line that cannot be meant: exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUsage(pub(crate) String);
+
 /// Writes a result. A reader that has gone away (`| head`) is no failure.
 pub(crate) fn print(text: impl Display) {
     let mut out = io::stdout().lock();
@@ -17,6 +22,17 @@ pub(crate) fn print(text: impl Display) {
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// What went wrong, and why, and why that: a cause that is told already is not told twice.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Tells what happens, beside the result.
@@ -35,4 +51,23 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_padding((0, 1));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = || anyhow::anyhow!("the disk is full");
+
+        let nested = Err::<(), _>(refused()).context("cannot write a").unwrap_err();
+        let repeated =
+            Err::<(), _>(refused()).context("cannot write a: the disk is full").unwrap_err();
+
+        assert_eq!(explain(&nested), "cannot write a: the disk is full");
+        assert_eq!(explain(&repeated), "cannot write a: the disk is full");
+    }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chartmesh_node::{Audited, Topology};
 use chartmesh_ops::Status;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::mesh::{self, Mesh, Seen};
 use crate::status::grouped;
-use crate::terminal;
+use crate::terminal::{self, WrongUsage};
 
 /// Between two looks at nodes that do not hold the same yet.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -182,10 +182,9 @@ fn difference(one: &Status, other: &Status) -> Option<String> {
 /// Lets all nodes prove at the same time what they hold.
 async fn audit_all(mesh: &Mesh) -> anyhow::Result<BTreeMap<String, Deep>> {
     let (Some(file), Some(tls)) = (&mesh.topology, &mesh.tls) else {
-        bail!(
-            "--deep speaks to the nodes' mesh ports: name the mesh with --cluster, or with \
-             --topology and --tls"
-        );
+        let reason = "--deep speaks to the nodes' mesh ports: name the mesh with --cluster, or with \
+                      --topology and --tls";
+        return Err(WrongUsage(reason.to_owned()).into());
     };
     let topology = Arc::new(Topology::read(file)?);
     let audit = async |target: &mesh::Target| -> anyhow::Result<(String, Deep)> {

@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn the_file_for_operators_says_what_the_defaults_are() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/node.toml");
+
+        let settings = Settings::read(&path).unwrap();
+
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
     fn every_key_is_understood() {
         let text = r#"
             disk.reserve = "2GiB"

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use chartmesh_node::{NodeEntry, Profile, RegionEntry, Role, Topology};
 
+use crate::terminal::WrongUsage;
+
 /// The region of a demo, and the facilities in which its nodes stand.
 const REGION: &str = "pac";
 const SITES: [&str; 7] = ["yokota", "okinawa", "guam", "misawa", "iwakuni", "osan", "camp-walker"];
@@ -24,7 +26,9 @@ impl Plan {
     /// A demo of so many nodes in `dir`. One that was there before keeps its nodes.
     pub(super) fn new(dir: &Path, nodes: usize, port: u16) -> anyhow::Result<Self> {
         if !(1..=SITES.len()).contains(&nodes) {
-            bail!("--nodes {nodes}: a region of a demo has 1 to {} nodes", SITES.len());
+            let reason =
+                format!("--nodes {nodes}: a region of a demo has 1 to {} nodes", SITES.len());
+            return Err(WrongUsage(reason).into());
         }
         if let Some(earlier) = super::earlier(dir)?
             && earlier.nodes.len() != nodes

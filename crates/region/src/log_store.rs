@@ -1,7 +1,9 @@
 //! This module is openraft's view of the Raft log on disk.
 //!
 //! Entries can be read as soon as they are queued; openraft is told that they are written once they
-//! are synced, in order.
+//! are synced, in order. What is streamed, to be applied, is synced here too, though others may have
+//! made it committed before: a state that is ahead of the log on its disk when the process is killed
+//! would leave a hole in that log, and openraft closes it by forgetting all that the log holds.
 
 use std::fmt::Debug;
 use std::io;
@@ -124,7 +126,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
             let Some(last) = entries.last() else {
                 return Err(io::Error::other(format!("entry {next} is not in the log")));
             };
-            let after = last.log_id.index + 1;
+            let last = last.log_id.index;
+            written(|done| log.log.when_synced(last, done)).await?;
+            let after = last + 1;
             Ok(Some((stream::iter(entries.into_iter().map(Ok)), (log, after))))
         });
         futures::TryStreamExt::try_flatten(chunks)
@@ -186,5 +190,35 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         written(|done| self.log.purge(stored_id_to(&upto), done)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use chartmesh_store::{Memory, Syncer};
+    use futures::{FutureExt, StreamExt};
+    use openraft::EntryPayload;
+    use openraft::entry::RaftEntry;
+
+    use super::*;
+    use crate::types::LeaderId;
+
+    #[tokio::test]
+    async fn what_is_applied_is_in_the_log_on_this_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::new(1 << 20, 1 << 20);
+        let log = RaftLog::open(dir.path(), Syncer::Caller, &memory).unwrap();
+        let id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 0 };
+        let entry = Entry::new(id, EntryPayload::Blank);
+        log.append(vec![entry_bytes(&entry)], Box::new(|_| {}));
+        let mut store = LogStore::new(log.clone(), Arc::default());
+
+        let mut streamed = pin!(store.entries_stream(0..1).await);
+
+        assert!(streamed.next().now_or_never().is_none(), "it is not synced");
+        log.sync_pending();
+        assert!(matches!(streamed.next().await, Some(Ok(_))));
     }
 }

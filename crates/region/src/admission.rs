@@ -134,9 +134,11 @@ fn standing(me: &NodeName, raft_id: u64, greetings: &[Greeting]) -> Standing {
     let mut ids = BTreeMap::from([(me.clone(), raft_id)]);
     let mut member = false;
     for greeting in greetings {
+        let membership = greeting.membership.as_ref().map(membership_from).transpose();
+        // One that knows a group which cannot be read here does not count as one that knows none.
+        let Ok(membership) = membership else { continue };
         ids.insert(greeting.name.clone(), greeting.raft_id);
-        let Some(membership) = &greeting.membership else { continue };
-        let Ok(membership) = membership_from(membership) else { continue };
+        let Some(membership) = membership else { continue };
         match counted(&membership, me) {
             Some(id) if id == raft_id => member = true,
             Some(id) => {
@@ -215,8 +217,10 @@ mod tests {
         let counted_in = standing(&me, 1, &[greeting("pac-3", 3, &founded)]);
         let wiped = standing(&me, 7, &[greeting("pac-2", 2, &[]), greeting("pac-3", 3, &founded)]);
         let stranger = standing(&me, 1, &[greeting("pac-2", 2, &founded[1..])]);
+        let unreadable = standing(&me, 1, &[greeting("pac-2", 2, &[("no name", 2)])]);
 
         assert_eq!(alone, Standing::Unfounded([(me.clone(), 1)].into()));
+        assert_eq!(unreadable, alone, "it counts as one that has not answered");
         assert!(matches!(unfounded, Standing::Unfounded(ids) if ids.len() == 3));
         assert_eq!(counted_in, Standing::Member);
         assert!(matches!(wiped, Standing::Refused(reason) if reason.contains("empty")));

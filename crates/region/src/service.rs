@@ -197,10 +197,15 @@ impl region_server::Region for Services {
         if named != Some(peer.as_str()) || message.region != self.0.region.as_str() {
             return Err(refused(Some(&peer), "it greets in another name"));
         }
+        let membership = self.0.membership();
+        // One that has promised something must not be taken for one that knows no group.
+        if membership.is_none() && (self.0.log.last().is_some() || self.0.log.vote().is_some()) {
+            return Err(Status::unavailable("this node does not know yet whom its log belongs to"));
+        }
         Ok(Response::new(proto::HelloResponse {
             region: self.0.region.to_string(),
             node: Some(myself(&self.0)),
-            membership: self.0.membership().as_ref().map(membership_to),
+            membership: membership.as_ref().map(membership_to),
         }))
     }
 

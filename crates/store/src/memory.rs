@@ -16,7 +16,7 @@ impl Memory {
     #[must_use]
     pub fn new(cache_bytes: usize, write_bytes: usize) -> Self {
         Self {
-            cache: Cache::new_lru_cache(cache_bytes),
+            cache: Cache::new_hyper_clock_cache(cache_bytes, 0),
             writes: WriteBufferManager::new_write_buffer_manager(write_bytes, false),
         }
     }

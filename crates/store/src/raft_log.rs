@@ -128,12 +128,14 @@ const LAYOUTS: [Layout; 2] = [
         name: "default",
         block_bytes: 4096,
         compression: DBCompressionType::Lz4,
+        dictionary_bytes: 0,
         sought: false,
     },
     Layout {
         name: ENTRIES,
-        block_bytes: 32 * 1024,
+        block_bytes: 64 * 1024,
         compression: DBCompressionType::Zstd,
+        dictionary_bytes: 0,
         sought: false,
     },
 ];

@@ -21,6 +21,8 @@ pub(crate) struct Layout {
     /// How much is compressed together: a read of one row takes a block.
     pub(crate) block_bytes: usize,
     pub(crate) compression: DBCompressionType,
+    /// How much of what recurs is kept once per file for all its blocks.
+    pub(crate) dictionary_bytes: i32,
     /// Whether rows are looked up that may not be there.
     pub(crate) sought: bool,
 }
@@ -185,7 +187,7 @@ fn database_options(memory: &Memory) -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1024 * 1024);
-    options.set_max_open_files(256);
+    options.set_max_open_files(512);
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
@@ -194,6 +196,12 @@ fn database_options(memory: &Memory) -> Options {
     options.set_max_log_file_size(1024 * 1024);
     options
 }
+
+/// RocksDB's own choice of a window, which only zlib has.
+const RAW_DEFLATE: i32 = -14;
+
+/// RocksDB's sign for the level that each compression calls its default.
+const DEFAULT_LEVEL: i32 = 32_767;
 
 fn table_options(layout: &Layout, memory: &Memory) -> Options {
     let mut blocks = BlockBasedOptions::default();
@@ -209,6 +217,7 @@ fn table_options(layout: &Layout, memory: &Memory) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(layout.compression);
+    options.set_compression_options(RAW_DEFLATE, DEFAULT_LEVEL, 0, layout.dictionary_bytes);
     options.set_write_buffer_size(16 * 1024 * 1024);
     options.set_max_write_buffer_number(3);
     options.set_target_file_size_base(32 * 1024 * 1024);

@@ -57,7 +57,8 @@ fn crossed(transactions: &[&Operation], places: &Places<'_>) -> Vec<String> {
         held.sort();
         for pair in held.windows(2).filter(|pair| pair[0].1 > pair[1].1) {
             let (first, second) = (pair[0].2, pair[1].2);
-            proofs.push(format!("{first:?} is before {second:?} in {one:?}, after it in {other:?}"));
+            proofs
+                .push(format!("{first:?} is before {second:?} in {one:?}, after it in {other:?}"));
         }
     }
     proofs

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chartmesh_tests::cluster::{Cluster, Signal};
 use chartmesh_tests::http::Ask;
+use chartmesh_tests::witness;
 use tokio::time::{Instant, sleep};
 
 const RECORD: &str = r#"{"resourceType":"Patient","id":"one"}"#;
@@ -58,22 +59,45 @@ async fn below_the_reserve_writes_are_refused_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn a_damaged_store_refuses_to_start_and_says_what_to_do() {
+async fn a_damaged_store_refuses_to_start_and_its_advice_helps() {
     let mut cluster = Cluster::start().await.unwrap();
     let mut client = cluster.client(0);
     assert_eq!(client.ask(Ask::put("/fhir/Patient/one", RECORD)).await.unwrap().status, 201);
-    for node in 0..cluster.size() {
-        cluster.signal(node, Signal::Kill).unwrap();
-    }
+    let damaged = 1;
+    cluster.signal(damaged, Signal::Kill).unwrap();
+    let state = cluster.data(damaged).join("state");
+    damage(&state);
 
-    damage(&cluster.data(0));
-    cluster.spawn(0, &[]).unwrap();
-    let status = cluster.wait_for_end(0).await.unwrap();
+    cluster.spawn(damaged, &[]).unwrap();
+    let status = cluster.wait_for_end(damaged).await.unwrap();
 
-    let said = cluster.log(0);
+    let said = cluster.log(damaged);
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("move the folder away") || said.contains("restore"), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.contains("damaged") && said.contains("move that directory away"), "{said}");
+    assert!(said.contains(state.to_str().unwrap()) && !said.contains("panic"), "{said}");
+    fs::rename(&state, cluster.path("moved-away")).unwrap();
+    cluster.spawn(damaged, &[]).unwrap();
+    cluster.wait_until_it_leads().await.unwrap();
+    witness::agree(&mut cluster.clients(), Duration::from_secs(20)).await.unwrap();
+    let mut client = cluster.client(damaged);
+    assert_eq!(client.ask(Ask::get("/fhir/Patient/one")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_damaged_raft_log_refuses_to_start_and_says_what_to_do() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let damaged = 1;
+    cluster.signal(damaged, Signal::Kill).unwrap();
+    let log = cluster.data(damaged).join("log");
+    damage(&log);
+
+    cluster.spawn(damaged, &[]).unwrap();
+    let status = cluster.wait_for_end(damaged).await.unwrap();
+
+    let said = cluster.log(damaged);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("damaged") && said.contains(log.to_str().unwrap()), "{said}");
+    assert!(!said.contains("panic"), "{said}");
 }
 
 /// Turns the first bytes of every MANIFEST below a folder over.

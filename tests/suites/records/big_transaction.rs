@@ -1,5 +1,6 @@
 //! One transaction of 25,000 resources, while small writes go on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chartmesh_tests::cluster::Cluster;
@@ -12,6 +13,8 @@ use crate::{ask, parse};
 
 const TRANSACTION: &str = "data/03-big-tx/ff4188f6-12eb-419f-68a6-a0a245aa4b92.json.bz2";
 const STUBS: &str = "data/03-big-tx/stubs.ndjson";
+/// Its files `0-*` hold the rest of what the transaction refers to.
+const HOSPITALS: &str = "data/01-synthea-small/synthea-small-tx.tar.zst";
 const ENTRIES: u64 = 25_000;
 /// What writes a second come in meanwhile, whether the last was answered or not.
 const RATE: u64 = 50;
@@ -20,14 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_transaction_of_25_000_entries_is_all_there_at_once_and_small_writes_go_on() {
-    let (Some(transaction), Some(stubs)) =
-        (workspace::shared(TRANSACTION), workspace::shared(STUBS))
-    else {
-        return;
-    };
+    let files = [TRANSACTION, STUBS, HOSPITALS].map(workspace::shared);
+    let [Some(transaction), Some(stubs), Some(hospitals)] = files else { return };
     let transaction = records::bzip2(&transaction).unwrap();
     let mut cluster = Cluster::start().await.unwrap();
-    let before = prepare(&cluster, &records::lines(&stubs).unwrap()).await;
+    let before = prepare(&cluster, &stubs, &hospitals).await;
     let leader = cluster.wait_until_it_leads().await.unwrap();
     let term = cluster.status(leader).await.unwrap()["term"].clone();
 
@@ -76,13 +76,18 @@ async fn a_transaction_of_25_000_entries_is_all_there_at_once_and_small_writes_g
 
 /// What the transaction refers to, and the beds that small writes write. Returns how many resources
 /// there are then.
-async fn prepare(cluster: &Cluster, stubs: &[String]) -> u64 {
+async fn prepare(cluster: &Cluster, stubs: &Path, hospitals: &Path) -> u64 {
     let mut client = cluster.client(0);
-    for line in stubs {
+    for line in records::lines(stubs).unwrap() {
         let stub = parse(line.as_bytes());
-        let path =
-            format!("/fhir/{}/{}", stub.text("resourceType").unwrap(), stub.text("id").unwrap());
-        assert_eq!(ask(&mut client, Ask::put(path, line.clone())).await.status, 201);
+        let (kind, id) = (stub.text("resourceType").unwrap(), stub.text("id").unwrap());
+        let write = Ask::put(format!("/fhir/{kind}/{id}"), line);
+        assert_eq!(ask(&mut client, write).await.status, 201);
+    }
+    for (name, bundle) in records::documents(hospitals, ".json").unwrap() {
+        if name.contains("/0-") {
+            assert_eq!(ask(&mut client, Ask::post("/fhir", bundle)).await.status, 200);
+        }
     }
     for number in 0..BEDS {
         assert_eq!(ask(&mut client, bed(number, "new")).await.status, 201);

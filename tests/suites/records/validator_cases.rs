@@ -13,17 +13,20 @@ use crate::ask;
 const CASES: &str = "data/12-validator-cases/r4-cases.tsv";
 const FILES: &str = "data/12-validator-cases/fhir-test-cases-validator+r4.tar.zst";
 
-/// The cases of the table that need nothing but the specification: kind and file.
-fn cases(table: &str) -> Vec<(String, String)> {
+/// The cases of the table that need nothing but the specification: file and kind. What is listed as
+/// valid too, for a validator that looks away, is malformed.
+fn cases(table: &str) -> BTreeMap<String, String> {
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('\t').collect();
         let [kind, file, _, _, _, needs_profile, needs_supporting, ..] = cells[..] else {
             return None;
         };
         let alone = needs_profile == "0" && needs_supporting == "0" && file.ends_with(".json");
-        alone.then(|| (kind.to_owned(), file.to_owned()))
+        alone.then(|| (file.to_owned(), kind.to_owned()))
     };
-    table.lines().filter_map(row).collect()
+    let mut cases: Vec<_> = table.lines().filter_map(row).collect();
+    cases.sort_by_key(|(_, kind)| kind != "valid");
+    cases.into_iter().collect()
 }
 
 #[tokio::test]
@@ -38,7 +41,7 @@ async fn malformed_cases_are_refused_and_valid_ones_accepted() {
     let mut violations = Vec::new();
     let mut counts = BTreeMap::new();
 
-    for (kind, file) in cases(&fs::read_to_string(table).unwrap()) {
+    for (file, kind) in cases(&fs::read_to_string(table).unwrap()) {
         let bytes = files[&file].clone();
         let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let named = document["resourceType"].as_str().unwrap_or("Patient");
@@ -60,6 +63,6 @@ async fn malformed_cases_are_refused_and_valid_ones_accepted() {
     }
 
     assert!(violations.is_empty(), "{} of them:\n{}", violations.len(), violations.join("\n"));
-    let expected = [("structure", 31), ("syntax", 12), ("valid", 97)];
+    let expected = [("structure", 31), ("syntax", 12), ("valid", 96)];
     assert_eq!(counts, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
 }

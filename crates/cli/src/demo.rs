@@ -134,6 +134,9 @@ async fn act(arguments: &Arguments, processes: &mut Processes) -> anyhow::Result
     terminal::tell(format!("All nodes are ready for writes after {:.1} s.", took.as_secs_f64()));
     fill(arguments, &mesh).await?;
     terminal::print(overview(processes, &mesh).await);
+    if !arguments.exit {
+        terminal::print(what_to_try(processes));
+    }
     if arguments.tour {
         tour::tour(&mesh, processes).await?;
     }
@@ -208,7 +211,7 @@ fn generated() -> Vec<load::Source> {
     population.bundles().map(source).collect()
 }
 
-/// What runs where, and what to try.
+/// What runs where.
 async fn overview(processes: &Processes, mesh: &Mesh) -> String {
     let seen = mesh.ask().await;
     let mut table = terminal::table(["NODE", "SITE", "", "FHIR", "PID", "RESOURCES"]);
@@ -223,16 +226,18 @@ async fn overview(processes: &Processes, mesh: &Mesh) -> String {
         let (pid, held) = (node.pid.to_string(), grouped(held));
         table.add_row([&node.name, &node.site, leads, &node.fhir, &pid, &held]);
     }
+    format!("\n{table}\n\nEach node holds all {} resources.\n", grouped(resources))
+}
+
+fn what_to_try(processes: &Processes) -> String {
     let first = &processes.cluster().nodes[0].fhir;
     let dir = processes.dir().display();
     let status = first.trim_end_matches("/fhir");
     let chartmesh = std::env::args().next().unwrap_or_else(|| "chartmesh".to_owned());
     format!(
-        "\n{table}\n\nEach node holds all {} resources. Try, while it runs:\n  \
-         curl -s {first}/metadata\n  curl -s {status}/status\n  \
+        "Try, while it runs:\n  curl -s {first}/metadata\n  curl -s {status}/status\n  \
          {chartmesh} status --cluster {dir}\n  {chartmesh} verify --deep --cluster {dir}\n  \
-         kill -9 PID, and write at another node; {dir}/cluster.json says how to start it again\n",
-        grouped(resources)
+         kill -9 PID, and write at another node; {dir}/cluster.json says how to start it again\n"
     )
 }
 

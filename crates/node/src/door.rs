@@ -216,6 +216,8 @@ async fn next(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axum::Extension;
     use axum::routing::get;
     use futures::future::BoxFuture;
@@ -224,6 +226,9 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::guard::Proof;
+    use crate::network::Tcp;
+    use crate::topology::Topology;
 
     /// A listener whose connections are made by the test.
     struct Hand(mpsc::Receiver<DuplexStream>);
@@ -331,5 +336,43 @@ mod tests {
         ask(&mut client).await;
 
         assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    }
+
+    /// A door for nodes, where pac-1 is known by its address.
+    fn open_for_nodes(router: Router) -> (Door, mpsc::Sender<DuplexStream>) {
+        let text = "[mesh]\nname = \"demo\"\n[[region]]\nname = \"pac\"\n[[node]]\nname = \"pac-1\"\n\
+                    region = \"pac\"\nsite = \"yokota\"\nmesh = \"h:1\"\nfhir = \"h:2\"\n";
+        let topology = Arc::new(Topology::parse(text).unwrap());
+        let known = BTreeMap::from([([10, 0, 0, 1].into(), "pac-1".parse().unwrap())]);
+        let guard = Guard::new(Proof::Address(known), Arc::new(Tcp), topology);
+        let (hand, knocks) = mpsc::channel(8);
+        let policy = Policy::Nodes(Arc::new(guard));
+        (Door::open(Box::new(Hand(knocks)), policy, 8, router), hand)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_a_node_ends_after_its_time_even_under_an_endless_call() {
+        let endless = get(async |Extension(PeerIdentity(peer)): Extension<PeerIdentity>| {
+            assert_eq!(peer.as_str(), "pac-1");
+            std::future::pending::<()>().await;
+        });
+        let (_door, hand) = open_for_nodes(Router::new().route("/", endless));
+        let stream = TokioIo::new(knock(&hand).await);
+        let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .handshake(stream);
+        let (mut client, connection) = handshake.await.unwrap();
+        let connection = tokio::spawn(connection);
+        let started = tokio::time::Instant::now();
+        let request = Request::get("http://pac-2/").body(String::new()).unwrap();
+
+        let answer = client.send_request(request).await;
+
+        assert!(answer.is_err(), "the call never ended by itself");
+        drop(client);
+        let _ = connection.await;
+        let lasted = started.elapsed();
+        let most = limits::CONNECTION_AGE + limits::CONNECTION_GRACE;
+        assert!(lasted >= limits::CONNECTION_AGE && lasted <= most + Duration::from_secs(1));
     }
 }

@@ -23,6 +23,11 @@ pub enum ProcessError {
     /// The node cannot go on.
     #[error("the node cannot go on: {0}; it can be started again")]
     Fatal(String),
+    /// A second signal came before the node had stopped.
+    #[error(
+        "{0} came a second time before the node had stopped: what was under way is not finished"
+    )]
+    Impatient(&'static str),
     /// The log cannot be written as set.
     #[error("`level` in [log] of node.toml: {0}")]
     Log(#[from] ParseError),
@@ -68,7 +73,7 @@ pub async fn run(
             tracing::info!(reason, "the node stops: a second signal ends it at once");
             tokio::select! {
                 () = node.stop() => Ok(()),
-                name = signals.next() => Err(ProcessError::Fatal(format!("{name}, twice"))),
+                name = signals.next() => Err(ProcessError::Impatient(name)),
             }
         }
     }

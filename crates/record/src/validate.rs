@@ -106,7 +106,10 @@ impl<'d> Validator<'d> {
         match name.parse::<ResourceType>() {
             Ok(kind) => {
                 let type_ = self.definitions.resource(kind);
+                // What a Bundle refers to is for itself to resolve (FHIR R4, bundle, 2.36.4).
+                let outside = if kind.as_str() == "Bundle" { self.links.take() } else { None };
                 self.object(value, type_);
+                self.links = outside.or(self.links.take());
                 if setting == Setting::Contained {
                     self.contained(value);
                 }

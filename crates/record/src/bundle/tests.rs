@@ -258,6 +258,21 @@ fn entries_must_not_collide_nor_refer_to_nothing() {
 }
 
 #[test]
+fn a_bundle_that_is_written_resolves_its_own_references() {
+    let inner =
+        r#"{"resourceType":"Basic","code":{"text":"x"},"subject":{"reference":"urn:uuid:x"}}"#;
+    let document = format!(
+        r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"fullUrl":"{A}","resource":{inner}}}]}}"#
+    );
+    let entry = post("urn:uuid:2f0f65c7-6c5b-4a4e-8f4e-0d8f2b0a1c11", &document);
+
+    let operations = transaction(&[&post(A, PATIENT), &entry]);
+
+    let draft = operations[1].draft().expect("a Bundle is written");
+    assert_eq!(draft.links, []);
+}
+
+#[test]
 fn the_bundle_itself_must_be_right() {
     let check = |text: &str, path: &str| {
         let invalid = PostedBundle::parse(text.as_bytes()).expect_err(text);

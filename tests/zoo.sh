@@ -42,18 +42,17 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo "building all tests, with all mutants asleep"
-cargo test --release --locked --no-run --features chartmesh-tests/mutants \
-    -p chartmesh-record -p chartmesh-store -p chartmesh-region -p chartmesh-tests 2>&1 |
-    tee "$work/build" | grep -E "^(error|warning: unused)" || true
-declare -A executables
+packages=(-p chartmesh-record -p chartmesh-store -p chartmesh-region -p chartmesh-tests)
+if ! cargo test --release --locked --no-run --features chartmesh-tests/mutants "${packages[@]}" \
+    >"$work/build" 2>&1; then
+    cat "$work/build" >&2
+    exit 1
+fi
+declare -A executables=()
 while read -r path; do
     name=$(basename "$path")
     executables[${name%-*}]=$path
 done < <(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$work/build")
-if [ ${#executables[@]} -eq 0 ]; then
-    cat "$work/build" >&2
-    exit 1
-fi
 
 # Whether a suite passes; what it said is in $work/said.
 passes() {

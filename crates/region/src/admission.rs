@@ -75,7 +75,7 @@ impl Entrance {
             match raft.initialize(founders).await {
                 Ok(()) => tracing::info!(region = %core.region, "the region is founded"),
                 Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(error) => return core.end(error),
+                Err(error) => core.end(error),
             }
         }
     }
@@ -219,7 +219,7 @@ mod tests {
         let stranger = standing(&me, 1, &[greeting("pac-2", 2, &founded[1..])]);
         let unreadable = standing(&me, 1, &[greeting("pac-2", 2, &[("no name", 2)])]);
 
-        assert_eq!(alone, Standing::Unfounded([(me.clone(), 1)].into()));
+        assert_eq!(alone, Standing::Unfounded([(me, 1)].into()));
         assert_eq!(unreadable, alone, "it counts as one that has not answered");
         assert!(matches!(unfounded, Standing::Unfounded(ids) if ids.len() == 3));
         assert_eq!(counted_in, Standing::Member);

@@ -262,7 +262,7 @@ pub(crate) fn transferred_from(
     match message.refusal {
         None => Ok(()),
         Some(Refusal::VoteChanged(vote)) => Err(TransferLeaderError::VoteChanged {
-            expected: request.from_leader().clone(),
+            expected: *request.from_leader(),
             actual: vote_from(&vote),
         }),
         Some(Refusal::NotSynced(matched)) => Err(TransferLeaderError::LogNotFlushed {

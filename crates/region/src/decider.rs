@@ -23,7 +23,7 @@ use chartmesh_wire::raft::Proposal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::core::Core;
+use crate::core::{Core, Moment};
 use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
 use crate::types::{Fit, LeaderId};
 
@@ -55,6 +55,13 @@ struct Term {
     last: Timestamp,
     /// When one has to be put into the log next.
     speak_at: Instant,
+}
+
+/// An instant to decide at, and when the clock was read for it.
+#[derive(Clone, Copy)]
+struct Stamp {
+    at: Timestamp,
+    read: Moment,
 }
 
 /// The region ends.
@@ -122,6 +129,7 @@ impl Decider {
                 first = first => drop(first.ok()?),
                 () = core.until(|core| core.leadership() != Some(leader)) => return None,
             }
+            self.catch_up(leader).await?;
         }
         let stands = core.progress.borrow().origin.clone();
         let began = match stands {
@@ -137,10 +145,25 @@ impl Decider {
         Some(term)
     }
 
+    /// Waits until this node has applied all that its own log holds. A term that is taken up again,
+    /// because Raft refused one proposal of it, may have others that are committed but not applied.
+    async fn catch_up(&self, leader: LeaderId) -> Option<()> {
+        let core = &self.core;
+        let last =
+            core.raft()?.with_raft_state(|state| state.log_ids.last().copied()).await.ok()?;
+        let mut progress = core.progress.clone();
+        let caught_up = progress.wait_for(|position| position.log >= last);
+        tokio::select! {
+            caught_up = caught_up => caught_up.ok().map(drop),
+            () = core.until(|core| core.leadership() != Some(leader)) => None,
+        }
+    }
+
     /// Begins the region's feed.
     async fn begin_feed(&self, leader: LeaderId) -> Option<Cursor> {
         let origin = Origin::new(&self.core.region.0, self.core.random.bits());
-        let at = self.stamp(Timestamp(0));
+        let stamp = self.stamp(Timestamp(0));
+        let at = self.proposing(stamp);
         tracing::info!(%origin, "the region's feed begins");
         let begin = Proposal::Begin { origin: origin.clone(), continues: None, at };
         let proposed = propose(&self.core, leader, &begin).await.ok()?;
@@ -186,7 +209,7 @@ impl Decider {
         }
         self.advance_big(term).await?;
         if Instant::now() >= term.speak_at {
-            term.last = self.stamp(term.last);
+            term.last = self.proposing(self.stamp(term.last));
             let statement = Proposal::Statement { at: term.last };
             propose(&self.core, term.leader, &statement).await?.applied().await?;
             term.spoken();
@@ -200,13 +223,14 @@ impl Decider {
         let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
         let mut batch = Batch::new(&held, &extends);
-        term.last = self.stamp(term.last);
+        let stamp = self.stamp(term.last);
         let commands = self.next_batch();
-        let ruled = judge(&core, &mut batch, commands, term.last)?;
+        let ruled = judge(&core, &mut batch, commands, stamp.at)?;
         if ruled.changes.is_empty() {
             self.answer_confirmed(term.leader, ruled.verdicts);
             return Ok(());
         }
+        term.last = self.proposing(stamp);
         let proposal = ruled.proposal(extends, term.last);
         let applied = match propose(&core, term.leader, &proposal).await {
             Ok(proposed) => proposed.applied().await,
@@ -258,12 +282,16 @@ impl Decider {
     }
 
     /// The next instant to decide at: later than any in the log, and than the last one proposed.
-    fn stamp(&self, last: Timestamp) -> Timestamp {
+    fn stamp(&self, last: Timestamp) -> Stamp {
         let core = &self.core;
         let read = core.now();
         let known = core.progress.borrow().at.max(last);
-        let at = Timestamp(core.clock.wall().0.max(known.0 + 1));
-        core.freshness.stamped(at, read);
+        Stamp { at: Timestamp(core.clock.wall().0.max(known.0 + 1)), read }
+    }
+
+    /// Notes that an instant is proposed: what is known of it is needed once it is in the log.
+    fn proposing(&self, Stamp { at, read }: Stamp) -> Timestamp {
+        self.core.freshness.stamped(at, read);
         at
     }
 

@@ -102,11 +102,7 @@ fn pack(core: &Core, command: Command) -> Result<Parcel, SubmitError> {
     } else {
         (Load::Small { command: Arc::new(command), size: length }, vec![bytes])
     };
-    let header = proto::SubmitHeader {
-        length: length as u64,
-        compressed,
-        patience: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-    };
+    let header = proto::SubmitHeader { length: length as u64, compressed };
     Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience })
 }
 

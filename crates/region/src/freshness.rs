@@ -16,7 +16,7 @@ use crate::core::{Core, Moment};
 use crate::status::AsOf;
 
 /// Instants that a leader remembers having read its clock for.
-const STAMPS: usize = 64;
+const STAMPS: usize = 4_096;
 /// Answers that a node keeps until it holds what they are about.
 const PENDING: usize = 16;
 
@@ -68,7 +68,11 @@ impl Freshness {
             let position = core.progress.borrow();
             (position.at, position.origin.clone()?)
         };
-        let read = self.state().stamps.iter().find(|(stamp, _)| *stamp == at)?.1;
+        let read = {
+            let stamps = &mut self.state().stamps;
+            while stamps.pop_front_if(|(stamp, _)| *stamp < at).is_some() {}
+            stamps.front().filter(|(stamp, _)| *stamp == at)?.1
+        };
         let age = u64::try_from(core.since(read).as_millis()).unwrap_or(u64::MAX);
         let feed = encode_cursor(&core.store.cursor(&origin));
         Some(proto::Freshness { at: at.0, feed: Some(feed), age })

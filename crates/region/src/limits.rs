@@ -41,9 +41,9 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 pub(crate) const PIECE_LEVEL: i32 = 1;
 /// A message between voters: entries up to this, and one entry however big.
 pub(crate) const APPEND_BYTES: usize = 2 << 20;
-/// The longest message that is read: an entry of one batch that a single change set has overfilled,
-/// with room to spare.
-pub(crate) const MESSAGE_BYTES: usize = 96 << 20;
+/// The longest message: one entry may be longer than a batch, above all the decision on a command of
+/// tens of thousands of operations.
+pub(crate) const MESSAGE_BYTES: usize = 32 << 20;
 /// Entries that are applied in one go, at the most.
 pub(crate) const APPLY_BYTES: usize = 4 << 20;
 /// How many big commands a voter keeps prepared.

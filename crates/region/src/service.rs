@@ -19,7 +19,7 @@ use crate::codec::{
 };
 use crate::core::Core;
 use crate::decider::{Load, Verdict};
-use crate::limits::{BATCH_BYTES, MESSAGE_BYTES};
+use crate::limits::{BATCH_BYTES, MESSAGE_BYTES, PIECE_BYTES};
 use crate::peers::myself;
 use crate::setup::PeerIdentity;
 use crate::types::Raft;
@@ -281,6 +281,9 @@ async fn receive(
         pieces.push(next.piece);
     }
     if header.compressed {
+        if pieces.iter().any(|piece| piece.is_empty() || piece.len() > PIECE_BYTES) {
+            return Err(bad("a piece is empty or too long"));
+        }
         return Ok(Load::Big { pieces, length });
     }
     if length > BATCH_BYTES || received != length {

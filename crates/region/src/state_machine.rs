@@ -102,7 +102,11 @@ impl StateMachine {
         let position = &mut gathered.position;
         position.log = Some(entry.log_id);
         let proposal = match entry.payload {
-            EntryPayload::Blank => return Ok(EntryFit::Known(Fit::Applied)),
+            EntryPayload::Blank => {
+                // A new term: who uploads, begins again.
+                self.uploads.forget();
+                return Ok(EntryFit::Known(Fit::Applied));
+            }
             EntryPayload::Membership(membership) => {
                 position.membership = StoredMembership::new(Some(entry.log_id), membership);
                 return Ok(EntryFit::Known(Fit::Applied));

@@ -80,6 +80,11 @@ impl Uploads {
         kept.iter().find(|(known, _)| *known == upload).map(|(_, readied)| readied.clone())
     }
 
+    /// Keeps nothing any more.
+    pub(crate) fn forget(&self) {
+        self.kept().clear();
+    }
+
     /// The command, if it is ready; it is kept no longer.
     pub(crate) fn take(&self, upload: u64) -> Option<Prepared> {
         let mut kept = self.kept();

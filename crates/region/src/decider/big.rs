@@ -8,7 +8,7 @@ use chartmesh_wire::raft::{Proposal, Upload};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
-use super::judge::{Held, RuledOne, judge, judge_one};
+use super::judge::{Changed, Held, RuledOne, judge, judge_one};
 use super::propose::{Lost, Proposed, propose};
 use super::queue::{Load, Verdict, Waiting};
 use super::{Decider, Term};
@@ -22,6 +22,13 @@ pub(super) struct Uploading {
     pub(super) waiting: Waiting,
     upload: u64,
     parts: Upload,
+}
+
+/// What is decided over while this node has not applied it: up to where, in the feed and in the log.
+struct Ahead {
+    extends: Cursor,
+    /// Of the next entry.
+    index: u64,
 }
 
 impl Uploading {
@@ -56,6 +63,9 @@ impl Decider {
 
     /// Takes one step with a big command, if there is one.
     pub(super) async fn advance_big(&mut self, term: &mut Term) -> Result<(), Lost> {
+        if self.uploading.as_ref().is_some_and(|uploading| uploading.waiting.is_forsaken()) {
+            self.uploading = None;
+        }
         if self.uploading.is_none() {
             self.big.retain(|waiting| !waiting.is_forsaken());
             let upload = self.core.random.bits();
@@ -86,28 +96,30 @@ impl Decider {
         let Some(uploading) = self.uploading.take() else { return Ok(()) };
         let Uploading { waiting, upload, parts } = uploading;
         let core = Arc::clone(&self.core);
+        let index = core.progress.borrow().entries();
         let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
         let mut batch = Batch::new(&held, &extends);
-        term.last = self.stamp(term.last);
+        let stamp = self.stamp(term.last);
         let begun = core.clock.monotonic();
         let judged = core.blocking.run(|| {
-            let judged = judge_one(&core, &mut batch, &prepared.command, term.last)?;
+            let judged = judge_one(&core, &mut batch, &prepared.command, stamp.at)?;
             Ok(match judged {
-                RuledOne::Change { decision, change } => {
-                    let after = extends.extend(change.bytes());
-                    Ok((decision, change, after))
+                RuledOne::Change(changed) => {
+                    let after = extends.extend(changed.change.bytes());
+                    Ok((changed, after))
                 }
                 RuledOne::Verdict(verdict) => Err(verdict),
             })
         });
-        let (decision, change, after) = match judged? {
-            Ok(changed) => changed,
+        let (Changed { decision, change }, after) = match judged? {
+            Ok((changed, after)) => (*changed, after),
             Err(verdict) => {
                 self.answer_confirmed(term.leader, vec![(waiting, verdict)]);
                 return Ok(());
             }
         };
+        term.last = self.proposing(stamp);
         let bytes = change.bytes().len();
         let judged_in = core.clock.monotonic().saturating_sub(begun);
         let verdict = Verdict::Accepted(change.change_set().outcome());
@@ -122,7 +134,7 @@ impl Decider {
             }
         };
         drop(decided);
-        if let Err(lost) = proposed.committed().await {
+        if let Err(lost) = follows(proposed.committed().await, index) {
             waiting.answer(lost.verdict());
             return Err(lost);
         }
@@ -131,7 +143,7 @@ impl Decider {
         let committed_in = core.clock.monotonic().saturating_sub(begun);
         tracing::info!(bytes, ?judged_in, ?committed_in, "a big command is decided");
         metrics::counter!("chartmesh_region_big_commands_total").increment(1);
-        self.go_on(term, &mut batch, after, proposed).await
+        self.go_on(term, &mut batch, Ahead { extends: after, index: index + 1 }, proposed).await
     }
 
     /// Decides small commands over what is committed, until this node has applied the big one.
@@ -139,7 +151,7 @@ impl Decider {
         &mut self,
         term: &mut Term,
         batch: &mut Batch<'_, Held<'_>>,
-        mut extends: Cursor,
+        mut ahead: Ahead,
         big: Proposed<'_>,
     ) -> Result<(), Lost> {
         let core = Arc::clone(&self.core);
@@ -164,22 +176,28 @@ impl Decider {
             if commands.is_empty() {
                 continue;
             }
-            term.last = self.stamp(term.last);
-            let ruled = judge(&core, batch, commands, term.last)?;
+            let stamp = self.stamp(term.last);
+            let ruled = judge(&core, batch, commands, stamp.at)?;
             if ruled.changes.is_empty() {
                 self.answer_confirmed(term.leader, ruled.verdicts);
                 continue;
             }
-            let proposal = ruled.proposal(extends.clone(), term.last);
+            term.last = self.proposing(stamp);
+            let proposal = ruled.proposal(ahead.extends.clone(), term.last);
             let committed = match propose(&core, term.leader, &proposal).await {
-                Ok(mut proposed) => proposed.committed().await.map(|()| proposed),
+                Ok(mut proposed) => {
+                    let committed = proposed.committed().await;
+                    follows(committed, ahead.index).map(|()| proposed)
+                }
                 Err(lost) => Err(lost),
             };
             match committed {
                 Ok(proposed) => behind.push_back(proposed.applied()),
                 Err(lost) => return Err(ruled.lose(lost)),
             }
-            extends = ruled.changes.iter().fold(extends, |at, change| at.extend(change));
+            ahead.extends =
+                ruled.changes.iter().fold(ahead.extends, |at, change| at.extend(change));
+            ahead.index += 1;
             ruled.answer();
             term.spoken();
         }
@@ -187,6 +205,23 @@ impl Decider {
             fits(&core, fit?)?;
         }
         Ok(())
+    }
+}
+
+/// Checks that an entry was committed at the index that follows on what it was decided over: nothing
+/// lies in between, so it fits.
+fn follows(committed: Result<u64, Lost>, index: u64) -> Result<(), Lost> {
+    match committed {
+        Ok(committed) if committed == index => Ok(()),
+        Ok(committed) => {
+            tracing::warn!(
+                committed,
+                index,
+                "an entry does not follow on what it was decided over"
+            );
+            Err(Lost { fate: Fate::Unknown })
+        }
+        Err(lost) => Err(lost),
     }
 }
 

@@ -25,12 +25,17 @@ pub(super) struct Ruled {
 /// One judged command.
 pub(super) enum RuledOne {
     /// It changes something.
-    Change {
-        decision: Decision,
-        change: Canonical,
-    },
+    Change(Box<Changed>),
     /// It does not.
     Verdict(Verdict),
+}
+
+/// What a command changes.
+pub(super) struct Changed {
+    /// What was decided.
+    pub(super) decision: Decision,
+    /// What it makes of the command.
+    pub(super) change: Canonical,
 }
 
 /// What is held. One mutant forgets requests of earlier terms.
@@ -81,9 +86,9 @@ pub(super) fn judge(
                 unreachable!("big commands wait elsewhere");
             };
             let verdict = match judge_one(core, batch, command, at)? {
-                RuledOne::Change { change, .. } => {
-                    let verdict = Verdict::Accepted(change.change_set().outcome());
-                    ruled.changes.push(change.bytes().clone());
+                RuledOne::Change(changed) => {
+                    let verdict = Verdict::Accepted(changed.change.change_set().outcome());
+                    ruled.changes.push(changed.change.bytes().clone());
                     verdict
                 }
                 RuledOne::Verdict(verdict) => verdict,
@@ -107,7 +112,8 @@ pub(super) fn judge_one(
     })?;
     Ok(match judgement {
         Judgement::Change { decision, change_set } => {
-            RuledOne::Change { decision, change: Canonical::encode(change_set) }
+            let change = Canonical::encode(change_set);
+            RuledOne::Change(Box::new(Changed { decision, change }))
         }
         Judgement::Answer(outcome) => RuledOne::Verdict(Verdict::Accepted(outcome)),
         Judgement::Refused(rejection) => RuledOne::Verdict(Verdict::Rejected(rejection)),

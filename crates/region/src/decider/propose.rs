@@ -56,8 +56,8 @@ pub(super) async fn propose<'c>(
 }
 
 impl Proposed<'_> {
-    /// Returns once it is committed: whatever happens, all voters will apply it.
-    pub(super) async fn committed(&mut self) -> Result<(), Lost> {
+    /// Returns once it is committed: whatever happens, all voters will apply it. Says its index.
+    pub(super) async fn committed(&mut self) -> Result<u64, Lost> {
         let committed = tokio::select! {
             committed = &mut self.commit => committed,
             () = self.core.until(|core| core.leadership() != Some(self.leader)) => {
@@ -65,12 +65,11 @@ impl Proposed<'_> {
             }
         };
         match committed {
-            Ok(_) => Ok(()),
+            Ok(committed) => Ok(committed.index),
             // What was refused is never committed; the reason comes in the other's place.
             Err(_) => match (&mut self.apply).await {
-                Ok(Ok(_)) => Ok(()),
                 Ok(Err(refused)) => Err(lost(&refused)),
-                Err(_) => Err(Lost { fate: Fate::Unknown }),
+                Ok(Ok(_)) | Err(_) => Err(Lost { fate: Fate::Unknown }),
             },
         }
     }

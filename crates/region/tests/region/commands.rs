@@ -71,7 +71,6 @@ pub(crate) fn import(number: u64, count: usize, bytes: usize) -> Command {
         }
         text
     };
-    let create =
-        |place| Operation::Create { draft: draft(&text(place)), unless: None };
+    let create = |place| Operation::Create { draft: draft(&text(place)), unless: None };
     command(number, Action::Transaction((0..count).map(create).collect()))
 }

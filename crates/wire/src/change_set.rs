@@ -271,3 +271,142 @@ fn version_from(message: &proto::Version) -> Result<Version, WireError> {
         content: message.content.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_record::{Ancestry, Effect};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{change_sets, hex, sample};
+
+    proptest! {
+        #[test]
+        fn a_change_set_survives_its_bytes(change in change_sets()) {
+            let encoded = Canonical::encode(change.clone());
+
+            prop_assert_eq!(encoded.change_set(), &change);
+            prop_assert_eq!(Canonical::parse(encoded.bytes().clone()), Ok(encoded));
+        }
+
+        #[test]
+        fn the_parts_kept_apart_give_the_bytes_back(change in change_sets()) {
+            let encoded = Canonical::encode(change.clone());
+            let mut bytes = encoded.header().to_vec();
+            for (piece, version) in encoded.pieces().zip(&change.versions) {
+                bytes.extend_from_slice(&piece);
+                let content = piece_content(&piece).unwrap().map(|range| piece.slice(range));
+                prop_assert_eq!(&content, &version.content);
+                prop_assert_eq!(&decode_piece(piece).unwrap(), version);
+            }
+
+            prop_assert_eq!(encoded.bytes(), &bytes);
+            prop_assert_eq!(header_request(&encoded.header()), Ok((change.request, change.at)));
+        }
+
+        #[test]
+        fn other_bytes_are_refused_or_are_canonical_themselves(
+            change in change_sets(), place: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+        ) {
+            let mut bytes = Canonical::encode(change).bytes().to_vec();
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            let bytes = Bytes::from(bytes);
+            if let Ok(parsed) = Canonical::parse(bytes.clone()) {
+                let again = Canonical::encode(parsed.into_change_set());
+                prop_assert_eq!(again.bytes(), &bytes);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = (piece_content(&bytes), header_request(&bytes));
+            let _ = (decode_piece(bytes.clone().into()), Canonical::parse(bytes.into()));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_format_1_stay_as_they_are() {
+        let golden = include_str!("../golden/change_set.1.hex");
+        let encoded = Canonical::encode(sample());
+        assert_eq!(hex(encoded.bytes()), golden.split_whitespace().collect::<String>());
+    }
+
+    #[test]
+    fn refuses_what_is_valid_protobuf_but_not_canonical() {
+        let good = Canonical::encode(sample());
+        let (header, pieces) = (good.header(), good.pieces().collect::<Vec<_>>());
+        let check = |parts: &[&[u8]]| Canonical::parse(parts.concat().into());
+
+        assert!(check(&[&header, &pieces[0], &pieces[1]]).is_ok());
+        // A version before the header, an unknown field, a default written out.
+        assert_eq!(check(&[&pieces[0], &header, &pieces[1]]), Err(WireError::NotCanonical));
+        assert_eq!(
+            check(&[&header, &[0xf8, 1, 1], &pieces[0], &pieces[1]]),
+            Err(WireError::NotCanonical)
+        );
+        assert_eq!(
+            check(&[&header, &[24, 5], &pieces[0], &pieces[1]]),
+            Err(WireError::NotCanonical)
+        );
+        // A resource twice; an entry about a version that is not there.
+        assert!(matches!(
+            check(&[&header, &pieces[0], &pieces[0]]),
+            Err(WireError::Invalid { .. })
+        ));
+        assert!(matches!(check(&[&header]), Err(WireError::Invalid { .. })));
+        // A version named in full where its place would do.
+        let mut message = proto::ChangeSet::decode(good.bytes().clone()).unwrap();
+        let set = good.change_set();
+        message.entries[0] = found(&EntryOutcome {
+            effect: Effect::Created,
+            key: Some(set.versions[0].key.clone()),
+            version: Some(set.versions[0].id(&set.origin)),
+        });
+        assert_eq!(Canonical::parse(message.encode_to_vec().into()), Err(WireError::NotCanonical));
+    }
+
+    #[test]
+    fn says_that_a_format_is_newer_whatever_else_it_holds() {
+        let mut message =
+            proto::ChangeSet::decode(Canonical::encode(sample()).bytes().clone()).unwrap();
+        message.format = 2;
+        message.node = "Not a name".to_owned();
+        let bytes = [message.encode_to_vec(), vec![0xf8, 1, 1]].concat();
+        assert_eq!(Canonical::parse(bytes.into()), Err(WireError::Format { format: 2 }));
+    }
+
+    #[test]
+    fn refuses_names_numbers_and_contents_that_cannot_be() {
+        let check = |change: &dyn Fn(&mut proto::ChangeSet)| {
+            let bytes = Canonical::encode(sample()).bytes().clone();
+            let mut message = proto::ChangeSet::decode(bytes).unwrap();
+            change(&mut message);
+            let parsed = Canonical::parse(message.encode_to_vec().into());
+            assert!(matches!(parsed, Err(WireError::Invalid { .. })), "{parsed:?}");
+        };
+        check(&|it| it.origin = "pac".to_owned());
+        check(&|it| it.seq = 0);
+        check(&|it| it.request.truncate(15));
+        check(&|it| it.digest.clear());
+        check(&|it| it.site = String::new());
+        check(&|it| it.entries[0].effect = 99);
+        check(&|it| it.versions[0].r#type = "patient".to_owned());
+        check(&|it| it.versions[0].id = "a/b".to_owned());
+        check(&|it| it.versions[0].generation = 0);
+        check(&|it| it.versions[0].content = Some(Bytes::from_static(b"\xff")));
+        check(&|it| it.versions[1].ancestry.as_mut().unwrap().kept[0] = "x".to_owned());
+        check(&|it| it.versions[1].ancestry.as_mut().unwrap().seen[0].generation = 0);
+    }
+
+    #[test]
+    fn an_empty_ancestry_takes_no_bytes() {
+        let mut change = sample();
+        change.versions.truncate(1);
+        change.versions[0].ancestry = Ancestry::default();
+        change.entries.truncate(1);
+        let bytes = Canonical::encode(change).bytes().clone();
+        assert_eq!(proto::ChangeSet::decode(bytes).unwrap().versions[0].ancestry, None);
+    }
+}

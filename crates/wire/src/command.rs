@@ -42,16 +42,13 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
     }
     let message = proto::Command::decode(bytes)?;
     let action = match required(message.action, "Command.action")? {
-        proto::command::Action::One(operation) => Action::One(operation_from(operation, 1)?),
+        proto::command::Action::One(operation) => Action::One(operation_from(operation)?),
         proto::command::Action::Transaction(transaction) => {
-            let count = transaction.entries.len();
             let entries = transaction.entries.into_iter();
-            Action::Transaction(
-                entries.map(|entry| operation_from(entry, count)).collect::<Result<_, _>>()?,
-            )
+            Action::Transaction(entries.map(operation_from).collect::<Result<_, _>>()?)
         }
     };
-    Ok(Command {
+    let command = Command {
         request: RequestId(array(&message.request, "Command.request")?),
         digest: RequestDigest(array(&message.digest, "Command.digest")?),
         client: message.client,
@@ -60,7 +57,12 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
             site: parse(&message.site, "Command.site")?,
         },
         action,
-    })
+    };
+    if command.is_sound() {
+        Ok(command)
+    } else {
+        Err(invalid("Draft.links", "not as they must be"))
+    }
 }
 
 fn operation_to(operation: &Operation) -> proto::Operation {
@@ -100,9 +102,8 @@ fn operation_to(operation: &Operation) -> proto::Operation {
     proto::Operation { kind: Some(kind) }
 }
 
-/// The operation in a message that is one of `count`.
-fn operation_from(message: proto::Operation, count: usize) -> Result<Operation, WireError> {
-    let draft = |draft: Option<proto::Draft>| draft_from(required(draft, "draft")?, count);
+fn operation_from(message: proto::Operation) -> Result<Operation, WireError> {
+    let draft = |draft: Option<proto::Draft>| draft_from(required(draft, "draft")?);
     let criteria =
         |criteria: Option<proto::Criteria>| criteria_from(&required(criteria, "criteria")?);
     Ok(match required(message.kind, "Operation.kind")? {
@@ -185,7 +186,8 @@ fn draft_to(draft: &Draft) -> proto::Draft {
     }
 }
 
-fn draft_from(message: proto::Draft, count: usize) -> Result<Draft, WireError> {
+/// A draft whose links lie between characters. Whether they are sound is seen with all entries.
+fn draft_from(message: proto::Draft) -> Result<Draft, WireError> {
     let content =
         std::str::from_utf8(&message.content).map_err(|reason| invalid("Draft.content", reason))?;
     let place = |number: u64, field| {
@@ -195,23 +197,155 @@ fn draft_from(message: proto::Draft, count: usize) -> Result<Draft, WireError> {
             .ok_or_else(|| invalid(field, format_args!("{number} is no place in the content")))
     };
     let meta_len = place(message.meta_len, "Draft.meta_len")?;
-    let mut links: Vec<Link> = Vec::with_capacity(message.links.len());
-    for link in &message.links {
-        let at = place(link.start, "Link.start")?..place(link.end, "Link.end")?;
-        if at.is_empty() || links.last().is_some_and(|last| last.at.end > at.start) {
-            return Err(invalid("Draft.links", "not in ascending order and disjoint"));
-        }
+    let links = message.links.iter().map(|link| {
         let target = match required(link.target.as_ref(), "Link.target")? {
-            link::Target::Entry(entry) => usize::try_from(*entry)
-                .ok()
-                .filter(|&entry| entry < count)
-                .map(LinkTarget::Entry)
-                .ok_or_else(|| invalid("Link.entry", format_args!("no entry {entry}")))?,
+            link::Target::Entry(entry) => LinkTarget::Entry(
+                usize::try_from(*entry).map_err(|reason| invalid("Link.entry", reason))?,
+            ),
             link::Target::Match(criteria) => LinkTarget::Match(criteria_from(criteria)?),
         };
-        links.push(Link { at, target });
-    }
+        let at = place(link.start, "Link.start")?..place(link.end, "Link.end")?;
+        Ok(Link { at, target })
+    });
+    let links = links.collect::<Result<_, WireError>>()?;
     let kind = parse(&message.r#type, "Draft.type")?;
     let id = message.id.as_deref().map(|id| parse(id, "Draft.id")).transpose()?;
     Ok(Draft { resource: Resource::from_parts(kind, id, message.content, meta_len), links })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{criteria, keys, names};
+
+    fn drafts() -> impl Strategy<Value = Draft> {
+        (keys(), any::<bool>(), "[a-zé\"{},:]{0,12}", "[a-zé\"{},:]{0,20}")
+            .prop_flat_map(|(key, with_id, meta, body)| {
+                let text = format!("{meta}{body}");
+                let places: Vec<usize> =
+                    (0..=text.len()).filter(|&place| text.is_char_boundary(place)).collect();
+                let chosen = prop::sample::subsequence(places.clone(), 0..=places.len().min(6));
+                (Just((key, with_id, meta, text)), chosen, links_to())
+            })
+            .prop_map(|((key, with_id, meta, text), places, targets)| {
+                let within = |at: &Range<usize>| at.end <= meta.len() || meta.len() <= at.start;
+                let ranges = places.chunks_exact(2).map(|pair| pair[0]..pair[1]).filter(within);
+                let links = ranges.zip(targets).map(|(at, target)| Link { at, target }).collect();
+                let id = with_id.then(|| key.id.clone());
+                let resource = Resource::from_parts(key.kind, id, text.into(), meta.len());
+                Draft { resource, links }
+            })
+    }
+
+    fn links_to() -> impl Strategy<Value = Vec<LinkTarget>> {
+        let target =
+            prop_oneof![Just(LinkTarget::Entry(0)), criteria().prop_map(LinkTarget::Match),];
+        prop::collection::vec(target, 3)
+    }
+
+    fn preconditions() -> impl Strategy<Value = Precondition> {
+        prop_oneof![
+            Just(Precondition::None),
+            prop::collection::vec(".{0,9}".prop_map(EntityTag), 0..3).prop_map(Precondition::Match),
+            Just(Precondition::Exists),
+            Just(Precondition::Absent),
+        ]
+    }
+
+    fn operations() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (drafts(), prop::option::of(criteria()))
+                .prop_map(|(draft, unless)| Operation::Create { draft, unless }),
+            (keys(), drafts(), preconditions()).prop_map(|(key, draft, precondition)| {
+                Operation::Update { key, draft, precondition }
+            }),
+            (criteria(), drafts(), preconditions()).prop_map(|(criteria, draft, precondition)| {
+                Operation::UpdateWhere { criteria, draft, precondition }
+            }),
+            (keys(), preconditions())
+                .prop_map(|(key, precondition)| Operation::Delete { key, precondition }),
+            criteria().prop_map(|criteria| Operation::DeleteWhere { criteria }),
+            keys().prop_map(|key| Operation::Read { key }),
+        ]
+    }
+
+    pub(crate) fn commands() -> impl Strategy<Value = Command> {
+        let action = prop_oneof![
+            operations().prop_map(Action::One),
+            prop::collection::vec(operations(), 1..4).prop_map(Action::Transaction),
+            Just(Action::Transaction(Vec::new())),
+        ];
+        let client = prop::option::of(".{0,9}");
+        (any::<([u8; 16], [u8; 32])>(), client, names(), names(), action).prop_map(
+            |((request, digest), client, node, site, action)| Command {
+                request: RequestId(request),
+                digest: RequestDigest(digest),
+                client,
+                place: Place { node: node.parse().unwrap(), site: site.parse().unwrap() },
+                action,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_survives_its_bytes(command in commands()) {
+            prop_assert_eq!(decode_command(encode_command(&command)), Ok(command));
+        }
+
+        #[test]
+        fn damaged_bytes_are_refused_or_mean_a_sound_command(
+            command in commands(), place: prop::sample::Index, byte: u8,
+        ) {
+            let mut bytes = encode_command(&command).to_vec();
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+            if let Ok(command) = decode_command(bytes.into()) {
+                prop_assert!(command.is_sound());
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_links_that_cannot_be_filled_in() {
+        let check = |meta_len: u64, at: &[(u64, u64)], entry: u64, accepted: bool| {
+            let link = |&(start, end): &(u64, u64)| proto::Link {
+                start,
+                end,
+                target: Some(link::Target::Entry(entry)),
+            };
+            let draft = proto::Draft {
+                r#type: "Patient".to_owned(),
+                meta_len,
+                links: at.iter().map(link).collect(),
+                content: "abéd".into(),
+                ..proto::Draft::default()
+            };
+            let create = proto::Create { draft: Some(draft), unless: None };
+            let kind = Some(operation::Kind::Create(create));
+            let message = proto::Command {
+                request: vec![0; 16].into(),
+                digest: vec![0; 32].into(),
+                node: "a".to_owned(),
+                site: "b".to_owned(),
+                action: Some(proto::command::Action::One(proto::Operation { kind })),
+                ..proto::Command::default()
+            };
+            let decoded = decode_command(message.encode_to_vec().into());
+            assert_eq!(decoded.is_ok(), accepted, "{meta_len} {at:?} {entry}: {decoded:?}");
+        };
+        check(1, &[(0, 1), (1, 4)], 0, true);
+        check(1, &[(0, 1), (1, 3)], 0, false);
+        check(1, &[(0, 2)], 0, false);
+        check(3, &[], 0, false);
+        check(6, &[], 0, false);
+        check(0, &[(1, 2), (0, 1)], 0, false);
+        check(0, &[(1, 1)], 0, false);
+        check(0, &[(4, 6)], 0, false);
+        check(0, &[(0, 1)], 1, false);
+    }
 }

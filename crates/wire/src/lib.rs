@@ -14,6 +14,8 @@ mod outcome;
 pub mod proto;
 pub mod raft;
 pub mod region;
+#[cfg(test)]
+mod testing;
 
 pub use change_set::{Canonical, decode_piece, header_request, piece_content};
 pub use command::{decode_command, encode_command};

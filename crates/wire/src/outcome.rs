@@ -129,3 +129,20 @@ pub(crate) fn effect_from(effect: proto::Effect) -> Result<Effect, WireError> {
         proto::Effect::Read => Effect::Read,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::change_sets;
+
+    proptest! {
+        #[test]
+        fn an_outcome_survives_its_message(change in change_sets(), changed: bool) {
+            let mut outcome = change.outcome();
+            outcome.change = outcome.change.filter(|_| changed);
+            prop_assert_eq!(decode_outcome(&encode_outcome(&outcome)), Ok(outcome));
+        }
+    }
+}

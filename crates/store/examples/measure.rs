@@ -32,7 +32,11 @@ fn main() -> Result<()> {
     let dir = PathBuf::from(first);
     let resources = load(arguments)?;
     let bytes: usize = resources.iter().map(|it| it.content().len()).sum();
-    println!("{} resources, {:.0} bytes each", resources.len(), bytes as f64 / resources.len() as f64);
+    println!(
+        "{} resources, {:.0} bytes each",
+        resources.len(),
+        bytes as f64 / resources.len() as f64
+    );
     for (size, batch) in [(100, 1), (1, 32), (1, 1)] {
         let dir = dir.join(format!("sets-of-{size}-by-{batch}"));
         let count = if size * batch == 1 { 20_000 } else { resources.len() };
@@ -208,7 +212,7 @@ fn read(dir: &Path) -> Result<()> {
                 let (store, keys, busy) = (&store, &keys, &busy);
                 scope.spawn(move || {
                     for step in 0..count {
-                        let place = scatter(&(step * 2 + thread as u64).to_be_bytes());
+                        let place = scatter(&(step * 2 + thread).to_be_bytes());
                         let key = &keys[place as usize % hot];
                         black_box(store.read(key).expect("it reads").expect("it is there"));
                     }

@@ -84,3 +84,71 @@ pub(crate) mod testing {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_record::{
+        Ancestry, BodyHash, ChainHash, Cursor, Generation, Head, RequestId, ResourceKey, Seq,
+        Timestamp, VersionId,
+    };
+
+    use super::testing::{code_of, origin};
+    use super::*;
+    use crate::counts::Count;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn head_row() -> HeadRow {
+        let version = VersionId { generation: Generation(3), origin: origin(1) };
+        let seen = [(origin(0), Generation(2)), (origin(1), Generation(1))].into();
+        let kept = [VersionId { generation: Generation(2), origin: origin(5) }].into();
+        let ancestry = Ancestry { seen, kept };
+        let (request, body) = (RequestId([0x11; 16]), BodyHash([0x22; 16]));
+        let head = Head { version, ancestry, deleted: true, request, body };
+        HeadRow(vec![HeldHead { head, seq: Seq(300), index: 4, at: Timestamp(1_795_291_201_204) }])
+    }
+
+    /// One row of each kind, as its table, key and value.
+    fn rows() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+        let resource = ResourceKey { kind: "Patient".parse().unwrap(), id: "p-1".parse().unwrap() };
+        let code = OriginCode(1);
+        let change = FeedPlace { origin: code, seq: Seq(300) };
+        let piece = PiecePlace { change, index: 4 };
+        let header = HeaderRow { hash: ChainHash([0x33; 32]), header: b"header" };
+        let at = Timestamp(1_795_291_201_204);
+        let version = VersionRow { seq: Seq(300), index: 4, at };
+        let generation = Generation(3);
+        let cursor = Cursor { origin: origin(1), seq: Seq(300), hash: ChainHash([0x33; 32]) };
+        let origin_row = OriginRow { cursor, newest: at, forgotten: Seq(7) };
+        let count = CountRow(Count { resources: 1, versions: 300, bytes: 70_000 });
+        let with_system = (Some("urn:a".to_owned()), "1".to_owned());
+        let without = (None, "x".repeat(300));
+        let (kind, id) = (resource.kind, &resource.id);
+        let key = VersionKey { resource: resource.clone(), generation, origin: code };
+        vec![
+            ("feed", FeedKey::Header(change).encode(), header.encode()),
+            ("feed", FeedKey::Piece(piece).encode(), b"piece".to_vec()),
+            ("heads", HeadRow::key(&resource), head_row().encode(code_of)),
+            ("versions", key.encode(), version.encode()),
+            ("identifiers", IdentifierKey::encode(kind, &with_system, id), Vec::new()),
+            ("identifiers", IdentifierKey::encode(kind, &without, id), Vec::new()),
+            ("requests", [0x11; 16].to_vec(), RequestRow(vec![change]).encode()),
+            ("default", code.key(), origin_row.encode()),
+            ("default", CountRow::key(kind), count.encode()),
+            ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
+            ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
+            ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
+        ]
+    }
+
+    #[test]
+    fn the_rows_of_format_1_stay_as_they_are() {
+        let rows = rows().into_iter();
+        let text: String = rows
+            .map(|(table, key, row)| format!("{table} {} {}\n", hex(&key), hex(&row)))
+            .collect();
+        assert_eq!(text, include_str!("../golden/rows.1.txt"), "\n{text}");
+    }
+}

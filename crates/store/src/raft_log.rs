@@ -424,11 +424,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.log.state().closing = true;
         self.log.queued.notify_one();
-        if let Some(syncer) = self.syncer.take() {
-            if syncer.thread().id() != thread::current().id() {
-                // A panic there was in somebody's `done`, and has been reported.
-                let _ = syncer.join();
-            }
+        if let Some(syncer) = self.syncer.take()
+            && syncer.thread().id() != thread::current().id()
+        {
+            // A panic there was in somebody's `done`, and has been reported.
+            let _ = syncer.join();
         }
         let lost = mem::take(&mut self.log.state().queue);
         lost.into_iter().for_each(|operation| (operation.done)(Err(LogError::Closed)));

@@ -90,8 +90,7 @@ impl Reader<'_> {
         let (head, origin) = CurrentHead::decode(&row)
             .and_then(|head| Some((head, self.origin(head.place.change.origin)?)))
             .ok_or_else(|| self.inner.tables.bad_row(HEADS, &key))?;
-        let in_conflict =
-            !head.alone && self.decode_head_row(&key, &row)?.heads().in_conflict();
+        let in_conflict = !head.alone && self.decode_head_row(&key, &row)?.heads().in_conflict();
         let version = VersionId { generation: head.generation, origin };
         let stored = self.stored(version, head.at, head.place)?;
         if stored.content.is_none() != head.deleted {

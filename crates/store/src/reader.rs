@@ -11,6 +11,7 @@ use crate::keys::{
     VersionRow,
 };
 use crate::store::{FEED, HEADS, Inner, REQUESTS, VERSIONS};
+use crate::tables::KeyAndValue;
 
 /// Reads a store.
 pub(crate) struct Reader<'s> {
@@ -56,7 +57,7 @@ impl<'s> Reader<'s> {
         table: &str,
         from: &[u8],
         prefix: &[u8],
-    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), Corrupt>> + use<'s> {
+    ) -> impl Iterator<Item = Result<KeyAndValue, Corrupt>> + use<'s> {
         self.inner.tables.scan(table, from, prefix, self.options())
     }
 
@@ -99,7 +100,8 @@ impl<'s> Reader<'s> {
     /// one copy that a read makes.
     pub(crate) fn content(&self, place: PiecePlace) -> Result<Option<Bytes>, Corrupt> {
         let piece = self.piece(place)?;
-        let content = piece_content(&piece).map_err(|error| self.bad_change(place.change, error))?;
+        let content =
+            piece_content(&piece).map_err(|error| self.bad_change(place.change, error))?;
         Ok(content.map(|range| Bytes::copy_from_slice(&piece[range])))
     }
 

@@ -170,11 +170,9 @@ fn check_format(tables: &Tables) -> Result<(), OpenError> {
     };
     match decode_format(&row) {
         Some(FORMAT) => Ok(()),
-        Some(format) => Err(OpenError::NewerFormat {
-            dir: tables.dir().to_owned(),
-            format,
-            known: FORMAT,
-        }),
+        Some(format) => {
+            Err(OpenError::NewerFormat { dir: tables.dir().to_owned(), format, known: FORMAT })
+        }
         None => Err(tables.bad_row(META, key).into()),
     }
 }

@@ -37,6 +37,9 @@ pub(crate) enum DamagedWal {
     Refuse,
 }
 
+/// A row that was scanned.
+pub(crate) type KeyAndValue = (Box<[u8]>, Box<[u8]>);
+
 /// One database.
 pub(crate) struct Tables {
     db: DB,
@@ -132,7 +135,7 @@ impl Tables {
         from: &[u8],
         prefix: &[u8],
         mut options: ReadOptions,
-    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), Corrupt>> + use<'t> {
+    ) -> impl Iterator<Item = Result<KeyAndValue, Corrupt>> + use<'t> {
         if let Some(end) = after_prefix(prefix) {
             options.set_iterate_upper_bound(end);
         }

@@ -134,8 +134,7 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
             for (index, (version, piece)) in (0..).zip(set.versions.iter().zip(change.pieces())) {
                 let (resource, generation) = (version.key.clone(), version.generation);
                 let expected = VersionRow { seq: set.seq, index, at: set.at };
-                let held =
-                    self.reader.version_row(&VersionKey { resource, generation, origin })?;
+                let held = self.reader.version_row(&VersionKey { resource, generation, origin })?;
                 let what = format!("where {} of {} stands", version.id(&set.origin), version.key);
                 same(what, &held, &Some(expected))?;
                 let count = self.counts.types.entry(version.key.kind).or_default();
@@ -144,7 +143,7 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
                 self.report.versions += 1;
             }
             self.report.changes += 1;
-            if self.report.changes % STEP == 0 {
+            if self.report.changes.is_multiple_of(STEP) {
                 (self.progress)(&self.report);
             }
         }
@@ -194,7 +193,7 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         same(format!("the heads of {resource}"), &held, heads)?;
         self.digest.add(StateDigest::of_resource(resource, heads.0.iter().map(|it| &it.head)));
         self.report.resources += 1;
-        if self.report.resources % STEP == 0 {
+        if self.report.resources.is_multiple_of(STEP) {
             (self.progress)(&self.report);
         }
         let Some(current) = heads.current() else { return Ok(()) };

@@ -11,9 +11,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use chartmesh_record::{
-    ChainHash, Cursor, Origin, RequestId, ResourceKey, Version, mutant,
-};
+use chartmesh_record::{ChainHash, Cursor, Origin, RequestId, ResourceKey, Version, mutant};
 use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
 
@@ -145,7 +143,8 @@ impl<'s> Writing<'s> {
     /// first, a bounded number. The rest is for later: what is past its time is not shown anyway.
     pub(crate) fn forget_requests(&mut self) -> Result<(), Corrupt> {
         let mut allowed = FORGOTTEN_PER_APPLY + FORGOTTEN_PER_CHANGE * self.hashes.len();
-        let names: BTreeSet<_> = self.origins.values().map(|row| row.cursor.origin.name()).collect();
+        let names: BTreeSet<_> =
+            self.origins.values().map(|row| row.cursor.origin.name()).collect();
         for name in names {
             let (codes, held) = {
                 let origins = self.reader.inner.origins.read().expect("no holder panics");
@@ -220,9 +219,8 @@ impl<'s> Writing<'s> {
         let row = after.encode(|origin| self.known_code(origin).expect("it was given one"));
         self.put(HEADS, HeadRow::key(resource), row);
 
-        let sum = |row: &HeadRow| {
-            StateDigest::of_resource(resource, row.0.iter().map(|held| &held.head))
-        };
+        let sum =
+            |row: &HeadRow| StateDigest::of_resource(resource, row.0.iter().map(|held| &held.head));
         self.totals.digest.subtract(sum(before));
         self.totals.digest.add(sum(after));
 
@@ -280,9 +278,7 @@ impl<'s> Writing<'s> {
     fn requests_of(&mut self, request: &RequestId) -> Result<&mut RequestRow, Corrupt> {
         match self.requests.entry(*request) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                Ok(entry.insert(self.reader.request_row(request)?))
-            }
+            Entry::Vacant(entry) => Ok(entry.insert(self.reader.request_row(request)?)),
         }
     }
 

@@ -118,10 +118,7 @@ pub(super) fn put_committed(batch: &mut WriteBatch, committed: Option<LogId>) {
 }
 
 /// The entries of these indexes, up to the first that is not there.
-pub(super) fn entries(
-    tables: &Tables,
-    range: Range<u64>,
-) -> Result<Vec<(LogId, Bytes)>, Corrupt> {
+pub(super) fn entries(tables: &Tables, range: Range<u64>) -> Result<Vec<(LogId, Bytes)>, Corrupt> {
     if range.is_empty() {
         return Ok(Vec::new());
     }

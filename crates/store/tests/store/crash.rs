@@ -11,7 +11,7 @@ use chartmesh_record::Horizon;
 use chartmesh_store::{Apply, LogId, RaftLog, StateDigest, Store, Syncer};
 use proptest::prelude::*;
 
-use crate::world::{Feed, feeds, memory, open, plain_steps, scratch, steps};
+use crate::world::{Feed, cases, feeds, memory, open, plain_steps, scratch, steps};
 
 /// What a store says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,7 @@ fn a_crash_at_every_byte_of_a_few_small_writes_leaves_one_of_their_states() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(cases(12))]
 
     #[test]
     fn a_crash_anywhere_in_many_writes_leaves_one_of_their_states(

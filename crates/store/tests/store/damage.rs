@@ -67,7 +67,9 @@ fn a_damaged_file_is_refused_or_reported_and_never_served() {
                     Err(error) => assert!(error.to_string().contains("is damaged"), "{error}"),
                 }
             }
-            for (given, change) in store.feed(&feed.places[0], usize::MAX).iter().flatten().zip(&feed.changes) {
+            for (given, change) in
+                store.feed(&feed.places[0], usize::MAX).iter().flatten().zip(&feed.changes)
+            {
                 assert_eq!(&given.0, change);
             }
             match store.deep_verify(|_| {}) {

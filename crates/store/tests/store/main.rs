@@ -1,5 +1,7 @@
 //! The store against a model, against crashes at every byte, and against damage.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod crash;
 mod damage;
 mod model;

@@ -12,7 +12,7 @@ use chartmesh_store::{Done, Identity, LogError, LogId, RaftLog, Syncer};
 use proptest::prelude::*;
 
 use crate::crash::{copy, wal};
-use crate::world::{memory, scratch};
+use crate::world::{cases, memory, scratch};
 
 fn id(term: u64, index: u64) -> LogId {
     LogId { term, leader: 9, index }
@@ -244,7 +244,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn holds_what_the_model_holds(operations in operations(40)) {

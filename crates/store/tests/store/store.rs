@@ -6,10 +6,15 @@ use chartmesh_wire::Canonical;
 use proptest::prelude::*;
 
 use crate::model::Model;
-use crate::world::{Feed, ORIGINS, feeds, key, open, plain_steps, scratch, steps};
+use crate::world::{Feed, ORIGINS, cases, feeds, key, open, plain_steps, scratch, steps};
 
 /// Applies the next change sets of feeds in the order of `order`, so many at once, until all are.
-fn apply_all(store: &Store, feeds: &[Feed], order: &[(usize, usize)], mut seen: impl FnMut(&Store)) {
+fn apply_all(
+    store: &Store,
+    feeds: &[Feed],
+    order: &[(usize, usize)],
+    mut seen: impl FnMut(&Store),
+) {
     let mut done = [0; ORIGINS];
     let rest = (0..ORIGINS).map(|who| (who, usize::MAX));
     for (who, count) in order.iter().copied().chain(rest) {
@@ -29,7 +34,7 @@ fn order() -> impl Strategy<Value = Vec<(usize, usize)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn answers_as_the_model_does_whatever_the_order(

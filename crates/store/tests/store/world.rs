@@ -189,8 +189,7 @@ fn content(key: &ResourceKey, version: &VersionId, at: Timestamp, identifier: u8
         })
         .collect();
     let list = identifiers.join(",");
-    let identifiers =
-        if list.is_empty() { list } else { format!(r#","identifier":[{list}]"#) };
+    let identifiers = if list.is_empty() { list } else { format!(r#","identifier":[{list}]"#) };
     format!(
         r#"{{"resourceType":"{}","id":"{}","meta":{{"versionId":"{version}","lastUpdated":"{at}"}}{identifiers}}}"#,
         key.kind, key.id
@@ -202,6 +201,11 @@ fn content(key: &ResourceKey, version: &VersionId, at: Timestamp, identifier: u8
 pub(crate) fn scratch() -> tempfile::TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// So many cases; what fails becomes a named test instead of a file.
+pub(crate) fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 pub(crate) fn memory() -> Memory {

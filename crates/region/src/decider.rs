@@ -106,6 +106,7 @@ impl Decider {
                 return Ok(leader);
             }
             tokio::select! {
+                biased;
                 () = core.until(|core| core.leadership().is_some()), if may => {}
                 message = self.messages.recv() => {
                     self.take(message.ok_or(Ended)?);
@@ -126,6 +127,7 @@ impl Decider {
                 position.log.as_ref().is_some_and(|log| log.leader_id == leader)
             });
             tokio::select! {
+                biased;
                 first = first => drop(first.ok()?),
                 () = core.until(|core| core.leadership() != Some(leader)) => return None,
             }
@@ -154,6 +156,7 @@ impl Decider {
         let mut progress = core.progress.clone();
         let caught_up = progress.wait_for(|position| position.log >= last);
         tokio::select! {
+            biased;
             caught_up = caught_up => caught_up.ok().map(drop),
             () = core.until(|core| core.leadership() != Some(leader)) => None,
         }

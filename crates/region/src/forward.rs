@@ -80,6 +80,7 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
 async fn another_leader(core: &Core, pause: Duration) {
     let before = core.leader();
     tokio::select! {
+        biased;
         () = core.until(|core| core.leader().is_some() && core.leader() != before) => {}
         () = tokio::time::sleep(pause) => {}
     }
@@ -114,6 +115,7 @@ async fn attempt(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
     let led_by_another =
         |core: &Core| core.leader().is_none_or(|(_, now_leading)| now_leading != *leader);
     tokio::select! {
+        biased;
         verdict = pass_on(core, parcel, leader) => verdict,
         () = core.until(led_by_another) => Verdict::Unknown,
     }

@@ -27,6 +27,7 @@ use crate::setup::{Blocking, Corrupt, Purpose, Setup, StartError};
 use crate::state_machine::StateMachine;
 use crate::status::{Alarm, AsOf, RegionStatus, State};
 use crate::submit::{Accepted, SubmitError, Unavailable};
+use crate::types::TypeConfig;
 use crate::upload::Uploads;
 
 /// A node's part of its region. Clones are handles to the same.
@@ -149,16 +150,20 @@ impl Region {
 
     /// Finishes what this node is deciding, and hands leadership over if it has it.
     pub async fn drain(&self) {
-        self.core.queue.drain().await;
         let deadline = Instant::now() + DRAIN;
+        // Without a quorum what is in flight may never be decided.
+        if tokio::time::timeout_at(deadline, self.core.queue.drain()).await.is_err() {
+            tracing::warn!("what is in flight was not decided in time");
+        }
         while let Some(successor) = successor(&self.core) {
             let Some(raft) = self.core.raft() else { return };
             tracing::info!(successor, "handing leadership over");
-            if raft.trigger().transfer_leader(successor).await.is_err() {
-                return;
-            }
-            let handed = self.core.until(|core| core.leadership().is_none());
-            if tokio::time::timeout_at(deadline, handed).await.is_err() {
+            let handed = async {
+                raft.trigger().transfer_leader(successor).await?;
+                self.core.until(|core| core.leadership().is_none()).await;
+                Ok::<(), Fatal<TypeConfig>>(())
+            };
+            if !matches!(tokio::time::timeout_at(deadline, handed).await, Ok(Ok(()))) {
                 tracing::warn!("leadership was not handed over in time");
                 return;
             }

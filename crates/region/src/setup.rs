@@ -136,7 +136,7 @@ impl Profile {
     /// The timers: 3/4 of a heartbeat is more than two round trips.
     pub(crate) fn timers(self) -> Timers {
         let (heartbeat, least, most) = match self {
-            Self::Lan => (100, 300, 450),
+            Self::Lan => (100, 250, 375),
             Self::Wan50 => (200, 600, 900),
             Self::Wan100 => (350, 1_050, 1_500),
             Self::Wan200 => (700, 2_100, 3_000),

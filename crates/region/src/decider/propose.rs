@@ -59,6 +59,7 @@ impl Proposed<'_> {
     /// Returns once it is committed: whatever happens, all voters will apply it. Says its index.
     pub(super) async fn committed(&mut self) -> Result<u64, Lost> {
         let committed = tokio::select! {
+            biased;
             committed = &mut self.commit => committed,
             () = self.core.until(|core| core.leadership() != Some(self.leader)) => {
                 return Err(Lost { fate: Fate::Unknown });
@@ -77,6 +78,7 @@ impl Proposed<'_> {
     /// Returns once this node has applied it. Says how it fits, and its index.
     pub(super) async fn applied(mut self) -> Result<(Fit, u64), Lost> {
         let applied = tokio::select! {
+            biased;
             applied = &mut self.apply => applied,
             () = self.core.until(|core| core.leadership() != Some(self.leader)) => {
                 return Err(Lost { fate: Fate::Unknown });

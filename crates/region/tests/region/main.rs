@@ -223,6 +223,8 @@ async fn a_deposed_leader_that_does_not_know_it_yet_refuses_nothing() {
     mesh.settle().await;
 
     mesh.cut(old);
+    // What was on its way may still arrive, and confirm.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let answer = mesh.node(old).region.submit(put_new(2, "a")).await;
 
     match answer {

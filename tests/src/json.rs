@@ -11,9 +11,9 @@ pub enum Json {
     /// A string, as written between its quotes.
     Text(String),
     /// An array.
-    List(Vec<Json>),
+    List(Vec<Self>),
     /// An object, in the order of its members.
-    Members(Vec<(String, Json)>),
+    Members(Vec<(String, Self)>),
 }
 
 /// Where two values differ first.

@@ -39,9 +39,12 @@ fn torn(operation: &Operation, places: &Places<'_>) -> Option<String> {
         .then(|| format!("{:?} is held in {held} of {all} registers", operation.mark))
 }
 
+/// Two registers, as one transaction wrote them.
+type Pair<'a> = (&'a Register, &'a Register);
+
 /// Transactions that are in one order in one register, and in another in another.
 fn crossed(transactions: &[&Operation], places: &Places<'_>) -> Vec<String> {
-    let mut shared: BTreeMap<(&Register, &Register), Vec<(usize, usize, &Mark)>> = BTreeMap::new();
+    let mut shared: BTreeMap<Pair<'_>, Vec<(usize, usize, &Mark)>> = BTreeMap::new();
     for transaction in transactions {
         let place = |register| Some((register, *places.get(register)?.get(&transaction.mark)?));
         let held: Vec<(&Register, usize)> =

@@ -22,10 +22,14 @@ use clap::{Parser, Subcommand};
 
 /// A mesh of nodes that keep FHIR R4 records, go on when others are lost, and lose nothing.
 #[derive(Debug, Parser)]
-#[command(name = "chartmesh", version, after_help = "Begin with:
+#[command(
+    name = "chartmesh",
+    version,
+    after_help = "Begin with:
   chartmesh demo --tour
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -2,6 +2,8 @@
 //!
 //! `CHARTMESH_ROUNDS=full` plays every round of the rounds under load, not a few of each.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod certificates;
 mod disk;
 mod load;

@@ -1,5 +1,7 @@
 //! Real records through real processes. What is not there is left out, and said so.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod big_transaction;
 mod examples;
 mod patients;

@@ -1,8 +1,8 @@
 //! Measures a store with real records: `measure DIR FILE.ndjson.zst...`
 //!
-//! Writes them as change sets of a hundred and of one, with the Raft log beside, reads them back at
-//! random, and tells speed, bytes on disk and memory. `measure --read DIR` reads what an earlier run
-//! left, in a process that has done nothing else.
+//! Writes them as change sets of a hundred, of one and of many, with the Raft log beside, reads them
+//! back at random, and tells speed, bytes on disk and memory. `measure --read DIR` reads what an
+//! earlier run left, in a process that has done nothing else.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
 
@@ -37,10 +37,11 @@ fn main() -> Result<()> {
         resources.len(),
         bytes as f64 / resources.len() as f64
     );
-    for (size, batch) in [(100, 1), (1, 32), (1, 1)] {
+    for (size, batch, most) in
+        [(100, 1, usize::MAX), (1, 32, usize::MAX), (1, 1, 20_000), (25_000, 1, 25_000)]
+    {
         let dir = dir.join(format!("sets-of-{size}-by-{batch}"));
-        let count = if size * batch == 1 { 20_000 } else { resources.len() };
-        write(&dir, &resources[..count], size, batch)?;
+        write(&dir, &resources[..most.min(resources.len())], size, batch)?;
     }
     syncs(&dir.join("syncs"))?;
     let whole = dir.join("sets-of-100-by-1");
@@ -204,7 +205,7 @@ fn read(dir: &Path) -> Result<()> {
         keys.extend(changes.map(|version| version.key.clone()));
     }
     for (threads, hot) in [(1, keys.len()), (2, keys.len()), (1, 8460), (2, 8460)] {
-        let count = 400_000;
+        let count = 400_000_u64;
         let start = Instant::now();
         let busy = AtomicU64::new(0);
         std::thread::scope(|scope| {

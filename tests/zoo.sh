@@ -16,9 +16,9 @@ patience=900
 
 # The suites that are to catch each mutant, the quickest first.
 declare -A catchers=(
-    [transaction-in-two-batches]="chartmesh_store simulation"
-    [applied-position-in-another-batch]="chartmesh_store simulation"
-    [success-before-sync]="chartmesh_store simulation"
+    [transaction-in-two-batches]="store simulation"
+    [applied-position-in-another-batch]="store simulation"
+    [success-before-sync]="store simulation"
     [generation-from-current-head]="chartmesh_record"
     [request-forgotten-at-leader-change]="simulation"
     [decides-before-own-first-entry]="simulation"
@@ -57,7 +57,7 @@ done < <(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$work/build")
 # Whether a suite passes; what it said is in $work/said.
 passes() {
     local suite=$1 folder=tests
-    case "$suite" in chartmesh_*) folder=crates/${suite#chartmesh_} ;; esac
+    case "$suite" in chartmesh_* | store) folder=crates/${suite#chartmesh_} ;; esac
     (cd "$folder" && timeout "$patience" "${executables[$suite]}" --quiet) >"$work/said" 2>&1
 }
 

@@ -78,6 +78,8 @@ struct World {
     topology: Topology,
     dir: TempDir,
     addresses: BTreeMap<std::net::IpAddr, chartmesh_record::NodeName>,
+    /// The hosts that are no nodes.
+    clients: Vec<String>,
     /// Per node, how often it was started, and whether it leads.
     lives: Mutex<BTreeMap<&'static str, Life>>,
     testimony: Mutex<BTreeMap<NodeName, NodeState>>,
@@ -110,7 +112,7 @@ pub fn simulate(plan: &Plan) -> Outcome {
     }
     let run = run(plan);
     for number in 0..plan.writers {
-        let name = format!("writer-{number}");
+        let name = writer_name(number);
         let seed = mix(plan.seed, &name);
         let writer = Writer::new(&name, seed, run.clone(), ways());
         sim.client(name, async move {
@@ -151,6 +153,7 @@ impl World {
             seed: plan.seed,
             topology: Topology::parse(&text).expect("a valid topology"),
             dir: folder(),
+            clients: (0..plan.writers).map(writer_name).chain(["witness".to_owned()]).collect(),
             addresses: NODES.iter().map(address).collect(),
             lives: Mutex::default(),
             testimony: Mutex::default(),
@@ -211,6 +214,10 @@ async fn life(world: Arc<World>, name: &'static str) -> turmoil::Result {
         let leads = node.region().status().leader.is_some_and(|leader| leader.as_str() == name);
         world.note_leads(name, leads);
     }
+}
+
+fn writer_name(number: usize) -> String {
+    format!("writer-{number}")
 }
 
 fn run(plan: &Plan) -> Run {

@@ -174,8 +174,7 @@ fn ask(mark: &Mark, wish: &Wish) -> Ask {
             .with("if-match", format!("W/\"{}\"", version.0)),
         Wish::WriteTogether(registers) => Ask::post("/fhir", bundle(registers, mark)),
         Wish::CreateOnce(name) => Ask::post("/fhir/Patient", named(name, mark))
-            .with("if-none-exist", format!("identifier={NAME_SYSTEM}|{name}"))
-            .with("prefer", "return=representation"),
+            .with("if-none-exist", format!("identifier={NAME_SYSTEM}|{name}")),
         Wish::Read(register) => return Ask::get(path(register)),
         Wish::ReadNewest(register) => {
             return Ask::get(path(register)).with("prefer", "chartmesh-consistency=linearizable");
@@ -249,7 +248,8 @@ fn told(wish: &Wish, answer: &Answer) -> Option<Told> {
             (versions.len() == registers.len()).then_some(Told::Written(versions))
         }
         (Wish::CreateOnce(_), status @ (200 | 201)) => {
-            let id = answer.json().get("id")?.as_str()?.to_owned();
+            let path = answer.header("location").split("/_history/").next()?;
+            let id = path.rsplit_once("/Patient/")?.1.to_owned();
             Some(Told::Stands { id, created: status == 201 })
         }
         (Wish::Read(_) | Wish::ReadNewest(_), 200) => Some(Told::Holds(Some(version()?))),

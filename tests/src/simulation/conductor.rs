@@ -172,7 +172,12 @@ impl Stage<'_, '_> {
         if !self.sim.is_host_running(node) {
             return;
         }
+        // What has no power says no farewell. And the order in which a crash drops connections, which
+        // differs from run to run, leaves no trace.
+        let hosts = || others(node).map(str::to_owned).chain(self.world.clients.iter().cloned());
+        hosts().for_each(|other| self.sim.partition(node, other));
         self.sim.crash(node);
+        hosts().for_each(|other| self.sim.repair(node, other));
         let share = self.random.random_range(0.0..1.0);
         let data: &Path = &self.world.data(node);
         // Half of the time only the process is lost.

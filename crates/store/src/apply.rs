@@ -66,7 +66,7 @@ impl Store {
     /// When what is held cannot be read or the batch cannot be written; nothing has changed then.
     pub fn apply(&self, apply: Apply) -> Result<Applied, ApplyError> {
         let _turn = self.inner.turn.lock().expect("no holder panics");
-        let mut writing = Writing::begin(&self.inner);
+        let mut writing = Writing::begin(&self.inner, apply.bytes());
         let runs =
             apply.runs.iter().map(|run| writing.take_run(run)).collect::<Result<Vec<_>, _>>();
         let mut stuck = false;
@@ -83,6 +83,13 @@ impl Store {
             writing.give_up();
         }
         written
+    }
+}
+
+impl Apply {
+    /// The canonical bytes in it.
+    fn bytes(&self) -> usize {
+        self.runs.iter().flat_map(|run| &run.changes).map(|change| change.bytes().len()).sum()
     }
 }
 

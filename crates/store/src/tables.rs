@@ -37,6 +37,9 @@ pub(crate) enum DamagedWal {
     Refuse,
 }
 
+/// What RocksDB says when this or another process has a database open.
+const LOCKED: [&str; 2] = ["lock hold by current process", "While lock file"];
+
 /// A row that was scanned.
 pub(crate) type KeyAndValue = (Box<[u8]>, Box<[u8]>);
 
@@ -78,7 +81,7 @@ impl Tables {
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
             let reason = error.to_string();
             match error.kind() {
-                ErrorKind::IOError if reason.contains("lock") || reason.contains("LOCK") => {
+                ErrorKind::IOError if LOCKED.iter().any(|said| reason.contains(said)) => {
                     OpenError::InUse { dir: dir.to_owned() }
                 }
                 ErrorKind::IOError if !reason.contains("No such file") => refused(reason),

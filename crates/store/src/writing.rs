@@ -11,7 +11,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use chartmesh_record::{ChainHash, Cursor, Origin, RequestId, ResourceKey, Version, mutant};
+use chartmesh_record::{
+    ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Version, mutant,
+};
 use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
 
@@ -34,6 +36,8 @@ pub(crate) struct Writing<'s> {
     known: usize,
     origins: BTreeMap<OriginCode, OriginRow>,
     resources: BTreeMap<ResourceKey, Touched>,
+    /// The types of these resources.
+    kinds: BTreeSet<ResourceType>,
     requests: BTreeMap<RequestId, RequestRow>,
     /// What is in the batch and may be read again.
     hashes: HashMap<FeedPlace, ChainHash>,
@@ -48,14 +52,16 @@ struct Touched {
 }
 
 impl<'s> Writing<'s> {
-    pub(crate) fn begin(inner: &'s Inner) -> Self {
+    /// Begins to gather change sets of about so many bytes.
+    pub(crate) fn begin(inner: &'s Inner, bytes: usize) -> Self {
         let origins = inner.origins.read().expect("no holder panics");
         Self {
             reader: Reader::live(inner),
-            batch: WriteBatch::default(),
+            batch: WriteBatch::with_capacity_bytes(bytes + bytes / 8),
             known: origins.count(),
             origins: BTreeMap::new(),
             resources: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             requests: BTreeMap::new(),
             hashes: HashMap::new(),
             contents: HashMap::new(),
@@ -96,6 +102,7 @@ impl<'s> Writing<'s> {
         for (index, (version, piece)) in (0..).zip(set.versions.iter().zip(change.pieces())) {
             let place = PiecePlace { change: place, index };
             let count = self.totals.counts.types.entry(version.key.kind).or_default();
+            self.kinds.insert(version.key.kind);
             count.versions += 1;
             count.bytes += piece.len() as u64;
             self.put(FEED, FeedKey::Piece(place).encode(), piece);
@@ -192,8 +199,10 @@ impl<'s> Writing<'s> {
         for (code, row) in &self.origins {
             self.batch.put(code.key(), row.encode());
         }
-        for (&kind, &count) in &self.totals.counts.types {
-            self.batch.put(CountRow::key(kind), CountRow(count).encode());
+        for (kind, count) in &self.totals.counts.types {
+            if self.kinds.contains(kind) {
+                self.batch.put(CountRow::key(*kind), CountRow(*count).encode());
+            }
         }
         self.batch.put(MetaKey::Digest.key(), self.totals.digest.to_bytes());
         if let Some(applied) = applied {

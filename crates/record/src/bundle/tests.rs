@@ -1,3 +1,5 @@
+//! This module tests bundles: entries, the links between them, and what is refused.
+
 use super::*;
 use crate::command::{Link, LinkTarget};
 

@@ -1,3 +1,5 @@
+//! This module tests the JSON reader: to the letter, within its limits, never panicking.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! This module tests what is kept of a resource, and how it is rendered.
+
 use super::*;
 
 fn parsed(text: &str) -> Resource {

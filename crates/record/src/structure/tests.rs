@@ -1,3 +1,5 @@
+//! This module tests which of fhir-sdk's objections count, over every element and code.
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 

@@ -1,3 +1,5 @@
+//! This module tests validation, rule by rule.
+
 use super::*;
 use crate::json::Document;
 

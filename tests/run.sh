@@ -4,7 +4,7 @@
 #   ./tests/run.sh              format, lints, docs, licences, all tests
 #   ./tests/run.sh --quick      the same without the rounds on real processes
 #   ./tests/run.sh --zoo        runs the suite against every mutant; ends "N mutants, N caught"
-#   ./tests/run.sh --seed N     the simulation with this seed
+#   ./tests/run.sh --seed N     only the simulation, with this seed
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +18,7 @@ while [ $# -gt 0 ]; do
     --seed)
         [ $# -ge 2 ] || { echo "--seed needs a number" >&2; exit 2; }
         export CHARTMESH_SEED="$2"
+        mode=seed
         shift
         ;;
     -h | --help)
@@ -41,6 +42,11 @@ step "installing what is missing"
 if [ "$mode" = zoo ]; then
     step "the zoo: every mutant must be caught"
     exec ./tests/zoo.sh
+fi
+
+if [ "$mode" = seed ]; then
+    step "the simulation with seed $CHARTMESH_SEED"
+    exec cargo test --release --locked --workspace --test simulation
 fi
 
 step "format"

@@ -27,7 +27,7 @@ done
 
 "$root/deploy/prerequisites.sh"
 # The whole workspace, as the tests build it: a narrower choice would compile its dependencies again.
-echo "Building chartmesh (a first build takes 6 to 15 minutes on two cores) ..."
+echo "Building chartmesh (a first build takes about 20 minutes on two cores) ..."
 (cd "$root" && cargo build --release --locked --workspace)
 
 # A demo that is kept stands in ./demo-data, where `chartmesh status` looks for it; one that ends leaves

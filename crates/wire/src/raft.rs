@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use chartmesh_record::{
-    Ancestry, ChainHash, Cursor, Decision, Generation, Origin, Ruling, Seq, Timestamp,
+    Ancestry, ChainHash, Cursor, Decision, Generation, Origin, Ruling, Seq, Statement, Timestamp,
 };
 use prost::Message;
 
@@ -13,6 +13,7 @@ use crate::outcome::{
     ancestry_from, ancestry_to, effect_from, effect_to, entry_from, found as encode_entry_outcome,
 };
 use crate::proto;
+use crate::statement::{decode_statement, encode_statement};
 
 /// What a leader puts into the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +58,12 @@ pub enum Proposal {
         /// The feed's hash after its change set.
         hash: ChainHash,
     },
-    /// The feed is complete as it stands, as of this instant.
+    /// The feed is complete as it stands, as of an instant.
     Statement {
-        /// The instant.
-        at: Timestamp,
+        /// What the region states.
+        statement: Statement,
+        /// What the voters have acknowledged, ordered by Raft id.
+        acknowledged: Vec<proto::Acknowledged>,
     },
 }
 
@@ -105,7 +108,10 @@ impl Proposal {
                     hash: Bytes::copy_from_slice(&hash.0),
                 })
             }
-            Self::Statement { at } => Kind::Statement(proto::Statement { at: at.0 }),
+            Self::Statement { statement, acknowledged } => Kind::Statement(proto::Statement {
+                acknowledged: acknowledged.clone(),
+                ..encode_statement(statement)
+            }),
         };
         proto::Proposal { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -147,7 +153,10 @@ impl Proposal {
                     hash: ChainHash(array(&decided.hash, "Decided.hash")?),
                 }
             }
-            Kind::Statement(statement) => Self::Statement { at: Timestamp(statement.at) },
+            Kind::Statement(message) => Self::Statement {
+                statement: decode_statement(&message)?,
+                acknowledged: message.acknowledged,
+            },
         })
     }
 }
@@ -316,7 +325,18 @@ mod tests {
                 decision: decision(),
                 hash: ChainHash([1; 32]),
             },
-            Proposal::Statement { at: Timestamp(8) },
+            Proposal::Statement {
+                statement: Statement {
+                    feed: cursor(),
+                    at: Timestamp(8),
+                    holds: vec![cursor()],
+                    silent: Vec::new(),
+                },
+                acknowledged: vec![proto::Acknowledged {
+                    voter: 7,
+                    log: Some(proto::LogId { term: 1, leader: 7, index: 9 }),
+                }],
+            },
         ];
 
         for proposal in proposals {

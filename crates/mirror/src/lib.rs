@@ -1,0 +1,19 @@
+//! Serves feeds and follows feeds, and says how fresh what they bring is.
+//!
+//! Feeds are the only way by which data moves between nodes that do not order it together: between
+//! regions, to a new disk, to a site that was cut off, and back from it. This crate is the only one
+//! that knows which node holds how much ([`Mirror::status`]) and whom to ask for more.
+//!
+//! Called by `node`, which makes the [`Setup`] and mounts the [`Services`], by `rest` and `ops`, which
+//! ask how fresh things are. It knows nothing of Raft: what orders changes is behind [`Orderer`].
+
+mod limits;
+mod setup;
+mod status;
+
+pub use limits::Limits;
+pub use setup::{Orderer, Peer, Setup};
+pub use status::{
+    FeedStatus, Freshness, HeldBack, MirrorStatus, PeerStatus, Pending, RegionFreshness,
+    SilentFreshness,
+};

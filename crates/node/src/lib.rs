@@ -15,13 +15,14 @@ mod network;
 mod node;
 #[cfg(test)]
 mod paper_mill;
+mod ports;
 mod process;
 mod settings;
 mod topology;
 
 pub use audit::{AuditError, Audited, audit};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
-pub use chartmesh_region::Profile;
+pub use chartmesh_region::{IsolationWrites, Profile};
 pub use clock::{SystemClock, SystemRandom};
 pub use environment::{Environment, Trust};
 pub use guard::OPERATOR;

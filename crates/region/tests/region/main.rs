@@ -296,7 +296,7 @@ async fn a_voter_with_an_empty_disk_takes_no_part_and_says_why() {
     mesh.settle().await;
     let wiped = mesh.follower().await;
     mesh.kill(wiped).await;
-    std::fs::remove_dir_all(mesh.disk(wiped)).unwrap();
+    mesh.wipe(wiped).await;
 
     // Neither with the flag nor without.
     for found in [false, true] {

@@ -95,6 +95,18 @@ impl Mesh {
         self.names[number - 1].clone()
     }
 
+    /// Takes a killed voter's disk away, once what was still asked of it has let go of it.
+    pub(crate) async fn wipe(&self, number: usize) {
+        let dir = self.disk(number);
+        let wipe = || match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => None,
+            wiped => Some(wiped.unwrap()),
+        };
+        eventually("the disk is wiped", wipe).await;
+        let free = || (!dir.exists()).then_some(());
+        eventually("nobody writes to the disk any more", free).await;
+    }
+
     /// Starts a voter on its disk.
     pub(crate) async fn start(&mut self, number: usize, found: bool) {
         let name = self.name(number);

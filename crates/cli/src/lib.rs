@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod generate;
 mod http;
+mod links;
 mod load;
 mod mesh;
 mod serve;
@@ -39,6 +40,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    Links(links::Arguments),
     Load(load::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
@@ -70,6 +72,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(arguments) => Box::pin(serve::command(arguments)).await,
         Command::Demo(arguments) => Box::pin(demo::command(arguments)).await,
+        Command::Links(arguments) => links::command(arguments).await,
         Command::Load(arguments) => Box::pin(load::command(arguments)).await,
         Command::Status(arguments) => status::command(arguments).await,
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,

@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod generate;
 mod http;
+mod lag;
 mod links;
 mod load;
 mod mesh;
@@ -46,6 +47,7 @@ enum Command {
     Verify(verify::Arguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
+    Lag(lag::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -78,6 +80,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
+        Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,
         Command::Generate(arguments) => generate::command(&arguments),
     }
 }

@@ -3,6 +3,7 @@
 //! The demo carries every byte between its nodes. This command asks it over HTTP, at the address that is
 //! `links` in cluster.json.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -174,7 +175,8 @@ fn path(action: &Action) -> String {
     }
 }
 
-async fn ask<T: for<'de> Deserialize<'de>>(
+/// Asks a demo about its links, or to change them.
+pub(crate) async fn ask<T: for<'de> Deserialize<'de>>(
     url: &str,
     method: Method,
     path: &str,
@@ -212,22 +214,27 @@ fn report(links: &[LinkView], all: bool) -> String {
     format!("{text}\n{}", between_regions(links))
 }
 
-/// What each region has sent to each other one, whoever has dialled.
 fn between_regions(links: &[LinkView]) -> String {
-    let mut sent = std::collections::BTreeMap::new();
-    for link in links.iter().filter(|link| link.from_region != link.to_region) {
-        let (from, to) = (link.from_region.as_str(), link.to_region.as_str());
-        *sent.entry((from, to)).or_insert(0) += link.forth.bytes;
-        *sent.entry((to, from)).or_insert(0) += link.back.bytes;
-    }
+    let sent = sent_between_regions(links);
     if sent.is_empty() {
         return "There is one region.".to_owned();
     }
     let mut table = terminal::table(["FROM", "TO", "BYTES"]);
     for ((from, to), bytes) in sent {
-        table.add_row([from.to_owned(), to.to_owned(), grouped(bytes)]);
+        table.add_row([from, to, grouped(bytes)]);
     }
     table.to_string()
+}
+
+/// What each region has sent to each other one, whoever has dialled.
+pub(crate) fn sent_between_regions(links: &[LinkView]) -> BTreeMap<(String, String), u64> {
+    let mut sent = BTreeMap::new();
+    for link in links.iter().filter(|link| link.from_region != link.to_region) {
+        let (from, to) = (link.from_region.clone(), link.to_region.clone());
+        *sent.entry((from.clone(), to.clone())).or_insert(0) += link.forth.bytes;
+        *sent.entry((to, from)).or_insert(0) += link.back.bytes;
+    }
+    sent
 }
 
 impl LinkView {

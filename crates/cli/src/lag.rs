@@ -288,7 +288,7 @@ impl Work {
                 continue;
             }
             seen.written += 1;
-            if number % every == 0 {
+            if number.is_multiple_of(every) {
                 for place in 0..self.watched.len() {
                     samples.spawn(Arc::clone(&self).arrival(place, number, Instant::now()));
                 }

@@ -161,24 +161,22 @@ pub(super) async fn site(
 /// Reads at a node until it says that it is on its own: after how long, and how many reads.
 async fn alone(tour: &Tour<'_>, node: &Target, patient: &str) -> anyhow::Result<(Duration, u64)> {
     let started = Instant::now();
-    let watching = async {
-        let mut reads = 0;
-        loop {
-            let read = tour.tourist.read(node, patient).await?;
-            reads += 1;
-            if read.state() == "isolated" {
-                return anyhow::Ok((started.elapsed(), reads));
-            }
-            ensure!(
-                started.elapsed() < ISOLATED_WITHIN,
-                "{} does not notice that it is cut off: {}",
-                node.name,
-                read.state()
-            );
-            sleep(LOOK_EVERY).await;
+    let _waiting = tour.stage.waiting(&format!("until {} notices that it is cut off", node.name));
+    let mut reads = 0;
+    loop {
+        let read = tour.tourist.read(node, patient).await?;
+        reads += 1;
+        if read.state() == "isolated" {
+            return Ok((started.elapsed(), reads));
         }
-    };
-    tour.stage.wait(&format!("until {} notices that it is cut off", node.name), watching).await
+        ensure!(
+            started.elapsed() < ISOLATED_WITHIN,
+            "{} does not notice that it is cut off: {}",
+            node.name,
+            read.state()
+        );
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Changes a record that both have read: at the node that is cut off, and in the region.

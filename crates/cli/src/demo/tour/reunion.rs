@@ -34,11 +34,12 @@ pub(super) async fn everything_comes_back(tour: &mut Tour<'_>) -> anyhow::Result
         tour.processes.start_again(&target.name)?;
     }
     tour.net.heal();
+    let waiting = tour.stage.waiting("until all nodes agree");
     let mut times = Times::default();
     while times.all_agree.is_none() {
         sleep(LOOK_EVERY).await;
         tour.expect_all_run()?;
-        let seen = tour.stage.wait("until all nodes agree", tour.mesh.ask()).await;
+        let seen = tour.mesh.ask().await;
         let statuses: Vec<&Status> =
             seen.iter().filter_map(|seen| seen.status.as_ref().ok()).collect();
         times.note(&statuses, seen.len(), started.elapsed());
@@ -48,6 +49,7 @@ pub(super) async fn everything_comes_back(tour: &mut Tour<'_>) -> anyhow::Result
             states(&statuses)
         );
     }
+    drop(waiting);
     let shown = |at: Option<Duration>| time(at.unwrap_or_default());
     tour.stage.say(format!(
         "All {} nodes answer after {}; {cut_off} is part of its region again after {};\n\

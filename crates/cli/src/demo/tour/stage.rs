@@ -2,7 +2,6 @@
 //! measured. Colours and moving things only where somebody looks at a terminal.
 
 use std::fmt::Display;
-use std::future::Future;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
@@ -19,6 +18,18 @@ pub(super) struct Stage {
     scenes: usize,
     measured: Vec<(String, String)>,
     bold: bool,
+}
+
+/// Something is waited for.
+#[derive(Debug)]
+pub(super) struct Waiting(Option<ProgressBar>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.0 {
+            spinner.finish_and_clear();
+        }
+    }
 }
 
 impl Stage {
@@ -48,14 +59,9 @@ impl Stage {
         self.measured.push((what.to_string(), value.to_string()));
     }
 
-    /// Waits, and shows for what.
-    pub(super) async fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
-        let spinner = io::stderr().is_terminal().then(|| spinner(what));
-        let result = future.await;
-        if let Some(spinner) = spinner {
-            spinner.finish_and_clear();
-        }
-        result
+    /// Shows what is waited for, until what comes back is dropped.
+    pub(super) fn waiting(&self, what: &str) -> Waiting {
+        Waiting(io::stderr().is_terminal().then(|| spinner(what)))
     }
 
     /// Ends the tour with what was measured in it.

@@ -4,10 +4,11 @@
 
 use std::env;
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chartmesh_tests::cluster;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 /// Three regions of three nodes.
 const NODES: u16 = 9;
@@ -23,7 +24,6 @@ fn quiet_ports(count: u16) -> u16 {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "what real processes take is told by the real clock")]
 fn the_tour_of_a_demo_goes_as_it_should_and_tries_nobodys_patience() {
     if env::var_os("CHARTMESH_QUICK").is_some() {
         println!("left out: CHARTMESH_QUICK is set");

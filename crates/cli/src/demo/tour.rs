@@ -161,14 +161,14 @@ impl Tour<'_> {
             let statuses: Vec<Status> =
                 seen.into_iter().filter_map(|seen| seen.status.ok()).collect();
             let one = statuses.first().context("no node answers")?;
-            let ages =
-                statuses.iter().flat_map(|status| &status.horizon).filter_map(|feed| feed.age);
+            let feeds = statuses.iter().flat_map(|status| &status.horizon);
+            let oldest = feeds.filter_map(|feed| feed.age).reduce(f64::max);
             table.add_row([
                 region.name.clone(),
                 one.leader.clone().unwrap_or_default(),
                 statuses.len().to_string(),
                 grouped(one.horizon.iter().map(|feed| feed.seq).sum()),
-                format!("{:.1} s ago", ages.fold(0.0, f64::max)),
+                oldest.map_or_else(|| "never".to_owned(), |age| format!("{age:.1} s ago")),
                 one.digest.chars().take(16).collect(),
             ]);
         }

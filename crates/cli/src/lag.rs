@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::cluster::{Cluster, DEMO_DIR};
 use crate::generate;
 use crate::http::{BaseUrl, Client};
-use crate::links::{self, LinksView, Said, sent_between_regions};
+use crate::links::{self, LinksView, RoundTrip, Said, sent_between_regions};
 use crate::mesh::Mesh;
 use crate::status::grouped;
 use crate::terminal;
@@ -91,6 +91,8 @@ struct Report {
 /// How writes have arrived in one region.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Arrival {
+    /// The round trip to there, measured over the link itself.
+    round_trip_ms: f64,
     /// Writes that were looked for.
     samples: usize,
     /// From the acknowledgement until a node there had them, in milliseconds: half of them.
@@ -111,6 +113,7 @@ struct Arrival {
 #[derive(Clone, Debug)]
 struct Watched {
     region: String,
+    name: String,
     node: BaseUrl,
 }
 
@@ -151,6 +154,12 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         let _: Said = links::ask(&url, Method::POST, &path).await?;
     }
     let work = Arc::new(Work::new(&cluster, arguments)?);
+    let mut round_trips = Vec::new();
+    for watched in &work.watched {
+        let path = format!("/round-trip?from={}&to={}", cluster.nodes[0].name, watched.name);
+        let RoundTrip { made_ms } = links::ask(&url, Method::GET, &path).await?;
+        round_trips.push(made_ms);
+    }
     let mesh = Mesh::of_cluster(&cluster)?;
 
     let before_idle = received(&url).await?;
@@ -172,6 +181,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         let idle = (idle * whole.as_secs_f64()) as u64;
         let bytes = (at(&after) - at(&before)).saturating_sub(idle);
         let arrival = Arrival::new(lags.collect(), bytes, seen.written, zstd);
+        let arrival = Arrival { round_trip_ms: round_trips[place], ..arrival };
         regions.insert(watched.region.clone(), arrival);
     }
     Ok(Report {
@@ -243,7 +253,7 @@ impl Work {
             if region == *first {
                 to.push(url);
             } else if watched.iter().all(|watched| watched.region != region) {
-                watched.push(Watched { region, node: url });
+                watched.push(Watched { region, name: node.name.clone(), node: url });
             }
         }
         if watched.is_empty() {
@@ -307,7 +317,7 @@ impl Work {
         number: u64,
         acknowledged: Instant,
     ) -> anyhow::Result<(usize, Duration)> {
-        let Watched { region, node } = &self.watched[place];
+        let Watched { region, node, .. } = &self.watched[place];
         let url = node.join(&self.reference(number));
         loop {
             let answer = self.client.get(&url).await?;
@@ -333,6 +343,7 @@ impl Arrival {
         };
         let bytes_per_resource = bytes as f64 / written.max(1) as f64;
         Self {
+            round_trip_ms: 0.0,
             samples: lags.len(),
             p50_ms: share(0.5),
             p99_ms: share(0.99),
@@ -348,6 +359,7 @@ impl Report {
     fn text(&self) -> String {
         let mut table = terminal::table([
             "REGION",
+            "ROUND TRIP ms",
             "SAMPLES",
             "P50 ms",
             "P99 ms",
@@ -359,6 +371,7 @@ impl Report {
         for (region, arrival) in &self.regions {
             table.add_row([
                 region.clone(),
+                format!("{:.1}", arrival.round_trip_ms),
                 arrival.samples.to_string(),
                 format!("{:.0}", arrival.p50_ms),
                 format!("{:.0}", arrival.p99_ms),

@@ -129,6 +129,13 @@ pub(crate) struct FlowView {
     pub(crate) bytes: u64,
 }
 
+/// A round trip that was measured, and is what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RoundTrip {
+    /// How long it took.
+    pub(crate) made_ms: f64,
+}
+
 /// What the demo answers when it has done something, or has not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Said {

@@ -3,6 +3,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /` | shows every link with its shape and its bytes |
+//! | `GET /round-trip?from=&to=` | measures the round trip of a link, and says if it is not what was asked for |
 //! | `POST /isolate/NODE` | cuts a node off from all others |
 //! | `POST /stall/NODE` | lets nothing pass between a node and the others; connections stay |
 //! | `POST /cut-region/REGION` | cuts a region off from the others |
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use chartmesh_link_proxy::{Flow, Member, Net, UnknownName};
+use chartmesh_link_proxy::{Flow, Member, Net, RoundTripError, UnknownName};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -31,7 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-use crate::links::{FlowView, LinkView, LinksView, Said};
+use crate::links::{FlowView, LinkView, LinksView, RoundTrip, Said};
 
 /// Connections at one time. The next one waits.
 const CONNECTIONS: usize = 16;
@@ -53,7 +54,7 @@ pub(super) struct Control {
 }
 
 /// What is not done, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("there is nothing at {0}: see `chartmesh links --help`")]
     NoSuchPage(String),
@@ -61,6 +62,10 @@ enum Refusal {
     Unknown(#[from] UnknownName),
     #[error("{0} names neither a node nor a region")]
     NoEnd(String),
+    #[error("from and to must name two nodes")]
+    NoLink,
+    #[error(transparent)]
+    RoundTrip(#[from] RoundTripError),
     #[error("{key}={value}: {expected}")]
     Value { key: String, value: String, expected: &'static str },
 }
@@ -111,8 +116,8 @@ async fn serve(listener: TcpListener, net: Arc<Net>) {
 
 async fn converse(stream: TcpStream, net: Arc<Net>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&net, request.method(), request.uri());
-        async move { Ok::<_, Infallible>(answer) }
+        let net = Arc::clone(&net);
+        async move { Ok::<_, Infallible>(answer(&net, request.method(), request.uri()).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HEAD_BYTES);
@@ -120,18 +125,27 @@ async fn converse(stream: TcpStream, net: Arc<Net>) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer(net: &Net, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
-    if (method, uri.path()) == (&Method::GET, "/") {
-        return json(StatusCode::OK, &view(net));
-    }
-    let done = match *method {
-        Method::POST => act(net, uri),
-        _ => Err(Refusal::NoSuchPage(format!("{method} {}", uri.path()))),
+async fn answer(net: &Net, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+    let done = match (method, uri.path()) {
+        (&Method::GET, "/") => return json(StatusCode::OK, &view(net)),
+        (&Method::GET, "/round-trip") => match round_trip(net, uri).await {
+            Ok(made) => return json(StatusCode::OK, &made),
+            Err(refusal) => Err(refusal),
+        },
+        (&Method::POST, _) => act(net, uri),
+        (_, path) => Err(Refusal::NoSuchPage(format!("{method} {path}"))),
     };
     match done {
         Ok(text) => json(StatusCode::OK, &Said { text }),
         Err(refusal) => json(refusal.status(), &Said { text: refusal.to_string() }),
     }
+}
+
+async fn round_trip(net: &Net, uri: &Uri) -> Result<RoundTrip, Refusal> {
+    let ends = Change::parse(uri.query().unwrap_or_default())?;
+    let link = ends.from.zip(ends.to).and_then(|(from, to)| net.link(&from, &to));
+    let made = link.ok_or(Refusal::NoLink)?.measure_round_trip().await?;
+    Ok(RoundTrip { made_ms: made.as_secs_f64() * 1e3 })
 }
 
 fn json(status: StatusCode, content: &impl Serialize) -> Response<Full<Bytes>> {
@@ -251,7 +265,8 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchPage(_) | Self::Unknown(_) | Self::NoEnd(_) => StatusCode::NOT_FOUND,
-            Self::Value { .. } => StatusCode::BAD_REQUEST,
+            Self::Value { .. } | Self::NoLink => StatusCode::BAD_REQUEST,
+            Self::RoundTrip(_) => StatusCode::CONFLICT,
         }
     }
 }
@@ -326,6 +341,27 @@ mod tests {
         assert_eq!(list(&control).await[1].forth.delay_ms, 50);
         post(&control, "/shape?rate=0").await;
         assert_eq!(net.link("a-1", "b-1").unwrap().shape().forth.rate, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_round_trip_of_a_link_is_measured() {
+        let (_net, control) = start().await;
+        post(&control, "/shape?delay_ms=20").await;
+        let get = async |path: &str| {
+            Client::new(Duration::from_secs(10))
+                .get(&format!("{}{path}", control.url()))
+                .await
+                .unwrap()
+        };
+
+        let made = get("/round-trip?from=a-1&to=b-1").await;
+        post(&control, "/isolate/b-1").await;
+        let cut = get("/round-trip?from=a-1&to=b-1").await;
+
+        let made: RoundTrip = serde_json::from_slice(&made.body).unwrap();
+        assert!((40.0..50.0).contains(&made.made_ms), "{made:?}");
+        assert_eq!(cut.status, StatusCode::CONFLICT);
+        assert_eq!(get("/round-trip?from=a-1").await.status, StatusCode::BAD_REQUEST);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Keys sort as what they name does, so that a range of keys is a range of meaning. Decoding
 //! answers `None` where the bytes are not what encoding gives. `docs/storage.md` has a line per kind.
 
+mod conflict;
 mod count;
 mod feed;
 mod head;
@@ -12,10 +13,12 @@ mod origin;
 mod request;
 mod version;
 
+pub(crate) use conflict::ConflictRow;
 pub(crate) use count::CountRow;
 pub(crate) use feed::{FeedKey, HeaderRow};
 pub(crate) use head::{CurrentHead, HeadRow, HeldHead};
 pub(crate) use identifier::IdentifierKey;
+pub use meta::Note;
 pub(crate) use meta::{FORMAT, MetaKey, decode_format, encode_format};
 pub(crate) use origin::{OriginCode, OriginRow};
 pub(crate) use request::RequestRow;

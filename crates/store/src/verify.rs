@@ -58,6 +58,7 @@ impl Store {
             counts: Counts::default(),
             digest: StateDigest::default(),
             identifiers: 0,
+            conflicts: 0,
         };
         match verification.run() {
             Ok(()) => Ok(verification.report),
@@ -76,6 +77,7 @@ struct Verification<'r, 's, P> {
     counts: Counts,
     digest: StateDigest,
     identifiers: u64,
+    conflicts: u64,
 }
 
 /// Why a verification ends early.
@@ -104,6 +106,7 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         self.resources()?;
         let totals = store::totals(tables, || self.reader.options())?;
         same("the digest", &totals.digest, &self.digest)?;
+        same("the number of conflicts", &totals.conflicts, &self.conflicts)?;
         same("the counts", &totals.counts, &self.counts)?;
         same("the number of rows of heads", &self.rows(HEADS)?, &self.report.resources)?;
         same("the number of rows of versions", &self.rows(VERSIONS)?, &self.report.versions)?;
@@ -192,6 +195,10 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         let held = self.reader.head_row(resource)?;
         same(format!("the heads of {resource}"), &held, heads)?;
         self.digest.add(StateDigest::of_resource(resource, heads.0.iter().map(|it| &it.head)));
+        let in_conflict = heads.heads().in_conflict();
+        let listed = self.reader.conflict(resource)?.is_some();
+        same(format!("whether {resource} is in conflict"), &listed, &in_conflict)?;
+        self.conflicts += u64::from(in_conflict);
         self.report.resources += 1;
         if self.report.resources.is_multiple_of(STEP) {
             (self.progress)(&self.report);

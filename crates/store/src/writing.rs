@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use chartmesh_record::{
-    ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Version, mutant,
+    ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Timestamp, Version, mutant,
 };
 use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
@@ -20,8 +20,8 @@ use rocksdb::WriteBatch;
 use crate::digest::StateDigest;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::keys::{
-    CountRow, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, IdentifierKey, MetaKey, OriginCode,
-    OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
+    ConflictRow, CountRow, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, IdentifierKey,
+    MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
@@ -181,12 +181,17 @@ impl<'s> Writing<'s> {
     }
 
     /// Writes everything, and shows it.
-    pub(crate) fn write(&mut self, applied: Option<Bytes>) -> Result<(), ApplyError> {
+    pub(crate) fn write(
+        &mut self,
+        applied: Option<Bytes>,
+        arrived: Timestamp,
+    ) -> Result<(), ApplyError> {
         if mutant("transaction-in-two-batches") {
             self.flush_batch()?;
         }
         for (resource, touched) in std::mem::take(&mut self.resources) {
             self.put_resource(&resource, &touched)?;
+            self.put_conflict(resource, &touched, arrived)?;
         }
         for (request, row) in std::mem::take(&mut self.requests) {
             let key = RequestRow::key(&request);
@@ -214,11 +219,46 @@ impl<'s> Writing<'s> {
         }
         self.flush_batch()?;
         let inner = self.reader.inner;
+        let mut totals = inner.totals.write().expect("no holder panics");
         let mut origins = inner.origins.write().expect("no holder panics");
         for (code, row) in std::mem::take(&mut self.origins) {
             origins.set(code, row);
         }
-        *inner.totals.write().expect("no holder panics") = std::mem::take(&mut self.totals);
+        *totals = std::mem::take(&mut self.totals);
+        drop((origins, totals));
+        if !self.hashes.is_empty() {
+            inner.revision.send_modify(|revision| *revision += 1);
+        }
+        Ok(())
+    }
+
+    /// Puts whether a resource is in conflict, and since when.
+    fn put_conflict(
+        &mut self,
+        resource: ResourceKey,
+        touched: &Touched,
+        arrived: Timestamp,
+    ) -> Result<(), Corrupt> {
+        let in_conflict = |row: &HeadRow| {
+            let one = matches!(&row.0[..], [only] if only.head.ancestry.kept.is_empty());
+            !row.0.is_empty() && !one && row.heads().in_conflict()
+        };
+        match (in_conflict(&touched.before), in_conflict(&touched.after)) {
+            (false, true) => {
+                let row = ConflictRow { since: arrived, resource };
+                self.batch.put(ConflictRow::by_resource(&row.resource), row.encode());
+                self.batch.put(row.by_age(), b"");
+                self.totals.conflicts += 1;
+            }
+            (true, false) => {
+                if let Some(row) = self.reader.conflict(&resource)? {
+                    self.batch.delete(ConflictRow::by_resource(&row.resource));
+                    self.batch.delete(row.by_age());
+                }
+                self.totals.conflicts -= 1;
+            }
+            (false, false) | (true, true) => {}
+        }
         Ok(())
     }
 

@@ -25,4 +25,6 @@ pub use error::WireError;
 pub use limits::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES};
 pub use link::{Links, PeerIdentity, Purpose};
 pub use outcome::{decode_outcome, encode_outcome};
-pub use statement::{decode_aged, decode_statement, encode_aged, encode_statement};
+pub use statement::{
+    decode_aged, decode_note, decode_statement, encode_aged, encode_note, encode_statement,
+};

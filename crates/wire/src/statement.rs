@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chartmesh_record::{Silent, Statement, Timestamp};
+
+use prost::Message;
 
 use crate::error::{WireError, parse, required};
 use crate::proto;
@@ -57,6 +60,20 @@ pub fn encode_aged(statement: &Statement, age: Duration) -> proto::AgedStatement
 pub fn decode_aged(message: &proto::AgedStatement) -> Result<(Statement, Duration), WireError> {
     let statement = required(message.statement.as_ref(), "AgedStatement.statement")?;
     Ok((decode_statement(statement)?, Duration::from_millis(message.age)))
+}
+
+/// How fresh things were, as bytes for the disk.
+#[must_use]
+pub fn encode_note(note: &proto::FreshnessNote) -> Bytes {
+    note.encode_to_vec().into()
+}
+
+/// How fresh things were, as noted in these bytes.
+///
+/// # Errors
+/// When they are not protobuf of this shape.
+pub fn decode_note(bytes: Bytes) -> Result<proto::FreshnessNote, WireError> {
+    Ok(proto::FreshnessNote::decode(bytes)?)
 }
 
 #[cfg(test)]

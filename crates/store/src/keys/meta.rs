@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
+//! 'm' 'n' -> how fresh what is held was when it was last noted
 //! ```
 
 /// A row of which there is one.
@@ -13,6 +14,15 @@ pub(crate) enum MetaKey {
     Applied,
     /// The digest of what is held.
     Digest,
+    /// A note.
+    Note(Note),
+}
+
+/// What the crates above note down, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// How fresh what is held is.
+    Freshness,
 }
 
 impl MetaKey {
@@ -21,6 +31,7 @@ impl MetaKey {
             Self::Format => b"mf",
             Self::Applied => b"ma",
             Self::Digest => b"md",
+            Self::Note(Note::Freshness) => b"mn",
         }
     }
 }
@@ -44,7 +55,8 @@ mod tests {
 
     #[test]
     fn no_two_rows_share_a_key() {
-        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].map(MetaKey::key);
+        let note = MetaKey::Note(Note::Freshness);
+        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest, note].map(MetaKey::key);
         for (place, key) in keys.iter().enumerate() {
             assert!(!keys[..place].contains(key));
         }

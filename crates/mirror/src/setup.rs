@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chartmesh_record::{Clock, NodeName, Origin, Random, RegionName, SiteName, Statement, Timestamp};
+use chartmesh_record::{
+    Clock, NodeName, Origin, Random, RegionName, SiteName, Statement, Timestamp,
+};
 use chartmesh_store::{Blocking, Store};
 use chartmesh_wire::Links;
 

@@ -119,7 +119,7 @@ impl Node {
     pub async fn start(config: NodeConfig, environment: Environment) -> Result<Self, StartError> {
         let started = environment.clock.monotonic();
         let entry = config.entry()?;
-        let (store, log) = open(&config, entry.role, &environment)?;
+        let (store, log) = open(&config, &environment)?;
         let topology = Arc::new(config.topology.clone());
         let (proof, credentials) = proof(&config.node, &environment)?;
         let guard = Arc::new(Guard::new(proof, Arc::clone(&environment.network), topology));
@@ -216,7 +216,7 @@ impl NodeConfig {
     fn region(
         &self,
         entry: &NodeEntry,
-        log: Option<RaftLog>,
+        log: RaftLog,
         beside: &Beside,
         environment: &Environment,
     ) -> chartmesh_region::Setup {
@@ -245,6 +245,8 @@ impl NodeConfig {
             limits: chartmesh_region::Limits {
                 isolation_after: self.settings.isolation_after,
                 isolation_writes: self.settings.isolation_writes,
+                // A write that waits when the node isolates itself is journaled, not refused.
+                patience: self.settings.isolation_after + limits::PATIENCE_BEYOND_ISOLATION,
                 ..chartmesh_region::Limits::default()
             },
         }
@@ -296,21 +298,14 @@ struct Parts<'n> {
     mirror: &'n Mirror,
 }
 
-/// Opens the disk; a mirror has no Raft log.
-fn open(
-    config: &NodeConfig,
-    role: Role,
-    environment: &Environment,
-) -> Result<(Store, Option<RaftLog>), StartError> {
+/// Opens the disk; a mirror's Raft log stays empty.
+fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLog), StartError> {
     let dir = &config.data;
     std::fs::create_dir_all(dir).map_err(|source| StartError::Data { dir: dir.clone(), source })?;
     let started = environment.clock.monotonic();
     let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
     let store = Store::open(dir, Options { memory: memory.clone() })?;
-    let log = match role {
-        Role::Voter => Some(RaftLog::open(dir, environment.syncer, &memory)?),
-        Role::Mirror => None,
-    };
+    let log = RaftLog::open(dir, environment.syncer, &memory)?;
     let took = environment.clock.monotonic().saturating_sub(started);
     let held = store.counts().total();
     tracing::info!(dir = %dir.display(), resources = held.resources, versions = held.versions,

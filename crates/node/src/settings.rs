@@ -92,9 +92,8 @@ impl Settings {
         disk.finish()?;
         let mut isolation = file.table("isolation")?;
         isolation.set("after", &mut settings.isolation_after, Entry::duration)?;
-        isolation.set("writes", &mut settings.isolation_writes, |entry| {
-            entry.word(ISOLATION_WRITES)
-        })?;
+        isolation
+            .set("writes", &mut settings.isolation_writes, |entry| entry.word(ISOLATION_WRITES))?;
         isolation.finish()?;
         let mut clock = file.table("clock")?;
         clock.set("max_offset", &mut settings.clock_max_offset, Entry::duration)?;

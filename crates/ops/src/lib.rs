@@ -9,4 +9,6 @@ mod status;
 
 pub use exporter::{Exporter, ExporterError};
 pub use observer::{Facts, Observer};
-pub use status::{Alarm, Feed, HeldBack, Peer, Pending, Role, Silent, State, Status, StoreSize};
+pub use status::{
+    Alarm, Feed, HeldBack, Peer, Pending, RegionAge, Role, Silent, State, Status, StoreSize,
+};

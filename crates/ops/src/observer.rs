@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use chartmesh_record::{Cursor, NodeName, Origin, RegionName, SiteName};
-use chartmesh_region::{self as region, AsOf, MemberStatus, Region, RegionStatus};
+use chartmesh_mirror::{FeedStatus, HeldBack as HeldBackFeed, Mirror, MirrorStatus, PeerStatus};
+use chartmesh_record::{self as record, AsOf, NodeName, RegionName, SiteName};
+use chartmesh_region::{self as region, Region, RegionStatus};
 use chartmesh_store::{Count, Store};
 use metrics::gauge;
 
 use crate::exporter::Exporter;
-use crate::status::{Alarm, Feed, Peer, Role, State, Status, StoreSize};
+use crate::status::{
+    Alarm, Feed, HeldBack, Peer, Pending, RegionAge, Role, Silent, State, Status, StoreSize,
+};
 
 /// What a node knows of itself from its start on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub struct Observer {
     facts: Facts,
     store: Store,
     region: Region,
+    mirror: Mirror,
     exporter: Exporter,
     others: Vec<AlarmSource>,
 }
@@ -40,8 +44,14 @@ type AlarmSource = Box<dyn Fn() -> Vec<Alarm> + Send + Sync>;
 impl Observer {
     /// Over these parts of the node.
     #[must_use]
-    pub fn new(facts: Facts, store: Store, region: Region, exporter: Exporter) -> Self {
-        Self { facts, store, region, exporter, others: Vec::new() }
+    pub fn new(
+        facts: Facts,
+        store: Store,
+        region: Region,
+        mirror: Mirror,
+        exporter: Exporter,
+    ) -> Self {
+        Self { facts, store, region, mirror, exporter, others: Vec::new() }
     }
 
     /// Tells these alarms too.
@@ -55,8 +65,10 @@ impl Observer {
     #[must_use]
     pub fn status(&self) -> Status {
         let Facts { node, region, site, role, version } = &self.facts;
-        let RegionStatus { state, leader, term, origin, members, alarms, .. } =
-            self.region.status();
+        let RegionStatus { state, leader, term, alarms, .. } = self.region.status();
+        let MirrorStatus { peers, feeds, pending, held_back, alarms: followed } =
+            self.mirror.status();
+        let freshness = self.mirror.freshness();
         Status {
             node: node.to_string(),
             region: region.to_string(),
@@ -65,15 +77,17 @@ impl Observer {
             version: version.clone(),
             leader: leader.map(|leader| leader.to_string()),
             term,
-            horizon: self.feeds(origin.as_ref()),
+            horizon: self.feeds(feeds),
             digest: self.store.digest().to_string(),
-            silent: Vec::new(),
-            peers: members.iter().filter(|member| member.name != *node).map(peer).collect(),
-            pending: Vec::new(),
-            conflicts: 0,
-            held_back: Vec::new(),
+            regions: freshness.regions.iter().map(region_age).collect(),
+            silent: freshness.silent.iter().map(silent).collect(),
+            peers: peers.iter().map(peer).collect(),
+            pending: pending.iter().map(pending_changes).collect(),
+            conflicts: self.store.conflict_count(),
+            held_back: held_back.iter().map(held).collect(),
             alarms: alarms
                 .into_iter()
+                .chain(followed)
                 .map(alarm)
                 .chain(self.others.iter().flat_map(|tell| tell()))
                 .collect(),
@@ -100,8 +114,20 @@ impl Observer {
         gauge!("chartmesh_leader").set(flag(status.leader.as_ref() == Some(&status.node)));
         gauge!("chartmesh_in_region").set(flag(status.state == State::Region));
         gauge!("chartmesh_alarms").set(status.alarms.len() as f64);
+        gauge!("chartmesh_silent_nodes").set(status.silent.len() as f64);
+        gauge!("chartmesh_held_back").set(status.held_back.len() as f64);
+        gauge!("chartmesh_isolated").set(flag(status.state == State::Isolated));
+        let pending: u64 = status.pending.iter().map(|pending| pending.changes).sum();
+        gauge!("chartmesh_pending_changes").set(pending as f64);
+        for region in status.regions {
+            // A region that was never heard of is infinitely old.
+            let age = region.age.unwrap_or(f64::INFINITY);
+            gauge!("chartmesh_region_age_seconds", "region" => region.region).set(age);
+        }
         for feed in status.horizon {
             gauge!("chartmesh_feed_seq", "origin" => feed.origin.clone()).set(feed.seq as f64);
+            gauge!("chartmesh_feed_behind_changes", "origin" => feed.origin.clone())
+                .set(feed.behind as f64);
             if let Some(age) = feed.age {
                 gauge!("chartmesh_feed_age_seconds", "origin" => feed.origin).set(age);
             }
@@ -117,22 +143,24 @@ impl Observer {
 }
 
 impl Observer {
-    /// Feeds of this region other than its present one have ended.
-    fn feeds(&self, present: Option<&Origin>) -> Vec<Feed> {
-        let as_of = self.region.as_of();
-        let feed = |cursor: Cursor| {
-            let is_present = present == Some(&cursor.origin);
-            let as_of = as_of.filter(|_| is_present);
+    /// The feeds that are held, and how fresh the present feed of each region is.
+    fn feeds(&self, feeds: Vec<FeedStatus>) -> Vec<Feed> {
+        let ages = self.mirror.freshness().regions;
+        let feed = |FeedStatus { cursor, known, closed }: FeedStatus| {
+            let name = cursor.origin.name();
+            let as_of = ages.iter().find(|age| age.region.0 == name && !closed);
+            let as_of = as_of.and_then(|age| age.as_of);
             Feed {
-                closed: present.is_some() && !is_present,
                 as_of: as_of.map(|AsOf { instant, .. }| instant.to_string()),
                 age: as_of.map(|AsOf { age, .. }| age.as_secs_f64()),
                 origin: cursor.origin.to_string(),
                 seq: cursor.seq.0,
                 hash: cursor.hash.to_string(),
+                behind: known.0.saturating_sub(cursor.seq.0),
+                closed,
             }
         };
-        self.store.horizon().into_values().map(feed).collect()
+        feeds.into_iter().filter(|feed| feed.cursor.seq.0 > 0).map(feed).collect()
     }
 
     fn size(&self) -> StoreSize {
@@ -151,21 +179,46 @@ fn place(state: &region::State) -> State {
     match state {
         region::State::Starting { .. } => State::Starting,
         region::State::Region => State::Region,
-        region::State::NoQuorum | region::State::Refused { .. } => State::Isolated,
+        region::State::Isolated { .. } | region::State::Refused { .. } => State::Isolated,
     }
 }
 
-fn peer(member: &MemberStatus) -> Peer {
+fn peer(peer: &PeerStatus) -> Peer {
     Peer {
-        node: member.name.to_string(),
-        reachable: member.reachable,
-        rtt_ms: member.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-        clock_offset_ms: None,
+        node: peer.node.to_string(),
+        reachable: peer.reachable,
+        rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        clock_offset_ms: peer.clock_offset_ms.map(|offset| offset as f64),
     }
 }
 
-fn alarm(alarm: region::Alarm) -> Alarm {
-    let region::Alarm { code, text, since } = alarm;
+fn region_age(region: &chartmesh_mirror::RegionFreshness) -> RegionAge {
+    RegionAge {
+        region: region.region.to_string(),
+        as_of: region.as_of.map(|as_of| as_of.instant.to_string()),
+        age: region.as_of.map(|as_of| as_of.age.as_secs_f64()),
+    }
+}
+
+fn silent(silent: &chartmesh_mirror::SilentFreshness) -> Silent {
+    Silent { node: silent.node.to_string(), since: silent.as_of.instant.to_string() }
+}
+
+fn pending_changes(pending: &chartmesh_mirror::Pending) -> Pending {
+    Pending {
+        origin: pending.origin.to_string(),
+        changes: pending.changes,
+        oldest: pending.oldest.to_string(),
+        copies: pending.copies as u64,
+    }
+}
+
+fn held(held: &HeldBackFeed) -> HeldBack {
+    HeldBack { origin: held.origin.to_string(), seq: held.seq.0, reason: held.reason.clone() }
+}
+
+fn alarm(alarm: record::Alarm) -> Alarm {
+    let record::Alarm { code, text, since } = alarm;
     Alarm { code: code.to_owned(), text, since: since.to_string() }
 }
 

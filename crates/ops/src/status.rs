@@ -25,6 +25,9 @@ pub struct Status {
     pub horizon: Vec<Feed>,
     /// The digest of all heads, in hexadecimal: equal at nodes with equal horizons.
     pub digest: String,
+    /// How fresh what is held of each region is.
+    #[serde(default)]
+    pub regions: Vec<RegionAge>,
     /// Nodes that may be writing what has not arrived.
     pub silent: Vec<Silent>,
     /// The other nodes.
@@ -78,6 +81,20 @@ pub struct Feed {
     pub age: Option<f64>,
     /// Whether the feed has ended.
     pub closed: bool,
+    /// How many change sets of it are known and not here.
+    #[serde(default)]
+    pub behind: u64,
+}
+
+/// How fresh what is held of a region is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionAge {
+    /// Which region.
+    pub region: String,
+    /// Up to which instant all that it decided is known; `None` if it was never heard of.
+    pub as_of: Option<String>,
+    /// How long ago that is, in seconds.
+    pub age: Option<f64>,
 }
 
 /// A node that may be writing what has not arrived.
@@ -171,8 +188,10 @@ mod tests {
                 as_of: Some(since()),
                 age: Some(0.7),
                 closed: false,
+                behind: 2,
             }],
             digest: text("00"),
+            regions: vec![RegionAge { region: text("pac"), as_of: Some(since()), age: Some(0.7) }],
             silent: vec![Silent { node: text("pac-3"), since: since() }],
             peers: vec![Peer {
                 node: text("pac-2"),
@@ -206,7 +225,8 @@ mod tests {
             concat!(
                 r#"{"node":"pac-1","region":"pac","site":"yokota","role":"voter","version":"0.1.0","#,
                 r#""state":"region","leader":"pac-2","term":3,"horizon":[{"origin":"pac.7h2k4m9qzx","#,
-                r#""seq":7,"hash":"00ff","as_of":"2026-11-21T20:00:01.204Z","age":0.7,"closed":false}],"#,
+                r#""seq":7,"hash":"00ff","as_of":"2026-11-21T20:00:01.204Z","age":0.7,"closed":false,"behind":2}],"#,
+                r#""regions":[{"region":"pac","as_of":"2026-11-21T20:00:01.204Z","age":0.7}],"#,
                 r#""digest":"00","silent":[{"node":"pac-3","since":"2026-11-21T20:00:01.204Z"}],"#,
                 r#""peers":[{"node":"pac-2","reachable":true,"rtt_ms":0.4,"clock_offset_ms":null}],"#,
                 r#""pending":[{"origin":"pac.7h2k4m9qzx","changes":1,"#,

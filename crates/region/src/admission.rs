@@ -4,7 +4,7 @@
 //! log not empty ------------------------------------------------------------> member
 //! log empty: ask the other voters, until
 //!   one knows a group that counts this disk's Raft id in ----------------------> member
-//!   one knows a group that counts another disk of this name in ----------------> refused
+//!   one knows a group that counts another disk of this name in ----------------> joins anew
 //!   all have answered, none knows a group, and this node is to found it -> found, member
 //! ```
 //! A node with an empty disk has forgotten what it promised, if it promised anything: it neither
@@ -21,6 +21,7 @@ use crate::codec::membership_from;
 use crate::core::{Admission, Core, Refusal};
 use crate::limits::HELLO_EVERY;
 use crate::log_store::LogStore;
+use crate::members;
 use crate::network::Network;
 use crate::peers::Greeting;
 use crate::setup::Timers;
@@ -38,11 +39,24 @@ pub(crate) struct Entrance {
     pub(crate) found: bool,
 }
 
+/// How a node enters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    /// As who it is.
+    Member,
+    /// With an empty disk, by asking.
+    Join,
+    /// By founding the group with these.
+    Found(BTreeMap<u64, Peer>),
+}
+
 /// What the other voters' answers mean for a node with an empty disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     /// It belongs to the group.
     Member,
+    /// Its name belongs to the group, and its disk is another one.
+    Another(u64),
     /// It must not take part.
     Refused(String),
     /// There is no group yet; these voters have answered, with their Raft ids.
@@ -53,10 +67,10 @@ impl Entrance {
     /// Waits until it is known whether the node takes part; if so, starts Raft.
     pub(crate) async fn enter(self) {
         let core = Arc::clone(&self.core);
-        let mut founders = None;
+        let mut entry = Entry::Member;
         if self.pristine {
             match self.ask().await {
-                Ok(group) => founders = group,
+                Ok(found) => entry = found,
                 Err(reason) => {
                     tracing::error!(%reason, "this node takes no part in its region");
                     let refusal = Refusal { reason, since: core.clock.wall() };
@@ -67,11 +81,18 @@ impl Entrance {
         } else if self.found {
             tracing::info!("the region is founded already; --found does nothing here");
         }
-        let raft = match self.start().await {
+        let joins = entry == Entry::Join;
+        let admission = match joins {
+            true => Admission::Joining { since: core.clock.wall() },
+            false => Admission::Member,
+        };
+        let raft = match self.start(admission).await {
             Ok(raft) => raft,
             Err(error) => return core.end(error),
         };
-        if let Some(founders) = founders {
+        if joins {
+            members::join(core).await;
+        } else if let Entry::Found(founders) = entry {
             match raft.initialize(founders).await {
                 Ok(()) => tracing::info!(region = %core.region, "the region is founded"),
                 Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
@@ -80,18 +101,33 @@ impl Entrance {
         }
     }
 
-    /// Asks the other voters until it is known whether the node takes part. Returns whom to found
-    /// the group with, or `Err` with the reason why it must not take part.
-    async fn ask(&self) -> Result<Option<BTreeMap<u64, Peer>>, String> {
+    /// Asks the other voters until it is known how the node enters; `Err` says why it must not.
+    async fn ask(&self) -> Result<Entry, String> {
         let core = &self.core;
         let mut last_told = String::new();
         loop {
             let greetings = core.peers.greet(core).await;
             match standing(&core.me, core.raft_id, &greetings) {
-                Standing::Member => return Ok(None),
+                Standing::Member => return Ok(Entry::Member),
+                Standing::Another(old) => {
+                    tracing::warn!(
+                        old = format!("{old:016x}"),
+                        new = format!("{:016x}", core.raft_id),
+                        "this disk is empty, and the region is founded with another of this \
+                         node: it asks to be let in as a new one"
+                    );
+                    return Ok(Entry::Join);
+                }
                 Standing::Refused(reason) => return Err(reason),
+                Standing::Unfounded(_) if self.found && core.feeds.knows(&core.region) => {
+                    return Err(format!(
+                        "other nodes hold feeds of region {}: it was founded before, and is not \
+                         founded again over what they hold",
+                        core.region
+                    ));
+                }
                 Standing::Unfounded(ids) if self.found => match core.founders(&ids) {
-                    Some(founders) => return Ok(Some(founders)),
+                    Some(founders) => return Ok(Entry::Found(founders)),
                     None => {
                         let missing = core.voters.iter().map(|member| &member.name);
                         let missing: Vec<&str> = missing
@@ -112,7 +148,7 @@ impl Entrance {
     }
 
     /// Starts Raft.
-    async fn start(self) -> Result<Raft, String> {
+    async fn start(self, admission: Admission) -> Result<Raft, String> {
         let Self { core, log, state, .. } = self;
         let config = config(&core.timers, core.region.as_str());
         let config = config.validate().map_err(|error| error.to_string())?;
@@ -124,7 +160,7 @@ impl Entrance {
         let raft = Raft::new(core.raft_id, Arc::new(config), network, log, state).await;
         let raft = raft.map_err(|error| error.to_string())?;
         assert!(core.raft.set(raft.clone()).is_ok(), "a node enters once");
-        core.admission.send_replace(Admission::Member);
+        core.admission.send_replace(admission);
         Ok(raft)
     }
 }
@@ -142,12 +178,7 @@ fn standing(me: &NodeName, raft_id: u64, greetings: &[Greeting]) -> Standing {
         match counted(&membership, me) {
             Some(id) if id == raft_id => member = true,
             Some(id) => {
-                return Standing::Refused(format!(
-                    "its disk is empty (Raft id {raft_id:016x}), but {} says that the region is \
-                     founded with another disk of {me} (Raft id {id:016x}): a node that has \
-                     forgotten what it promised must not vote; put its old disk back",
-                    greeting.name
-                ));
+                return Standing::Another(id);
             }
             None => {
                 return Standing::Refused(format!(
@@ -204,7 +235,8 @@ mod tests {
             nodes: members.iter().map(node).collect(),
         };
         let membership = (!members.is_empty()).then_some(membership);
-        Greeting { name: name.parse().unwrap(), raft_id, membership }
+        let warm = String::new();
+        Greeting { name: name.parse().unwrap(), raft_id, membership, warm }
     }
 
     #[test]
@@ -223,7 +255,7 @@ mod tests {
         assert_eq!(unreadable, alone, "it counts as one that has not answered");
         assert!(matches!(unfounded, Standing::Unfounded(ids) if ids.len() == 3));
         assert_eq!(counted_in, Standing::Member);
-        assert!(matches!(wiped, Standing::Refused(reason) if reason.contains("empty")));
+        assert_eq!(wiped, Standing::Another(1));
         assert!(matches!(stranger, Standing::Refused(reason) if reason.contains("without")));
     }
 

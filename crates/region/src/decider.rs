@@ -15,17 +15,21 @@ mod judge;
 mod propose;
 mod queue;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use chartmesh_record::{Batch, Cursor, Origin, Timestamp, mutant};
+use chartmesh_record::{Batch, Cursor, Origin, Silent, Statement, Timestamp, mutant};
 use chartmesh_wire::raft::Proposal;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::{Core, Moment};
-use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
+use crate::limits::{BATCH_BYTES, NAMED_WAIT, RETRY_PAUSE, STATEMENT_EVERY, WARM_WAIT};
+use crate::members;
 use crate::types::{Fit, LeaderId};
+use crate::words::silent_after;
 
 use big::Uploading;
 use judge::{Held, judge};
@@ -55,6 +59,8 @@ struct Term {
     last: Timestamp,
     /// When one has to be put into the log next.
     speak_at: Instant,
+    /// Whom the last statement of this term calls silent; `None` before the first.
+    silent: Option<Vec<Silent>>,
 }
 
 /// An instant to decide at, and when the clock was read for it.
@@ -133,14 +139,33 @@ impl Decider {
             }
             self.catch_up(leader).await?;
         }
+        members::finish_half_done(&core);
         let stands = core.progress.borrow().origin.clone();
         let began = match stands {
-            Some(origin) => core.store.cursor(&origin),
-            None => self.begin_feed(leader).await?,
+            Some(origin) if hasty || mutant("origin-kept-after-restart") => {
+                core.store.cursor(&origin)
+            }
+            Some(origin) => {
+                let remembered = is_remembered(&core, &origin);
+                let remembered = tokio::time::timeout(WARM_WAIT, remembered).await;
+                match remembered.unwrap_or(false) {
+                    true => core.store.cursor(&origin),
+                    false => self.begin_feed(leader, Some(core.store.cursor(&origin))).await?,
+                }
+            }
+            None => self.begin_feed(leader, None).await?,
         };
+        let named = core.progress.borrow().statement.clone();
+        let named = named.map(|statement| statement.holds).unwrap_or_default();
+        let lacks = |cursor: &Cursor| core.store.cursor(&cursor.origin).seq < cursor.seq;
+        let lacking: Vec<Cursor> = named.into_iter().filter(lacks).collect();
+        if !lacking.is_empty() {
+            core.feeds.hold(lacking, NAMED_WAIT).await;
+        }
         tracing::info!(term = leader.term, seq = began.seq.0, "this node decides");
         metrics::counter!("chartmesh_region_terms_led_total").increment(1);
-        let mut term = Term { leader, began, last: Timestamp(0), speak_at: Instant::now() };
+        let speak_at = Instant::now();
+        let mut term = Term { leader, began, last: Timestamp(0), speak_at, silent: None };
         if hasty {
             term.spoken();
         }
@@ -163,12 +188,13 @@ impl Decider {
     }
 
     /// Begins the region's feed.
-    async fn begin_feed(&self, leader: LeaderId) -> Option<Cursor> {
+    async fn begin_feed(&self, leader: LeaderId, continues: Option<Cursor>) -> Option<Cursor> {
         let origin = Origin::new(&self.core.region.0, self.core.random.bits());
         let stamp = self.stamp(Timestamp(0));
         let at = self.proposing(stamp);
-        tracing::info!(%origin, "the region's feed begins");
-        let begin = Proposal::Begin { origin: origin.clone(), continues: None, at };
+        let after = continues.as_ref().map(|cursor| format!("{} of {}", cursor.seq, cursor.origin));
+        tracing::info!(%origin, ?after, "a feed of the region begins");
+        let begin = Proposal::Begin { origin: origin.clone(), continues, at };
         let proposed = propose(&self.core, leader, &begin).await.ok()?;
         let (fit, _) = proposed.applied().await.ok()?;
         (fit == Fit::Applied).then(|| Cursor::start(origin))
@@ -207,16 +233,43 @@ impl Decider {
     /// Puts what waits into the log: at the most one batch, one step of a big command, and the
     /// time, if it was not told otherwise.
     async fn step(&mut self, term: &mut Term) -> Result<(), Lost> {
+        // Who is silent is said before anything else is.
+        let silent = self.silent(term);
+        if term.silent.as_ref() != Some(&silent) || Instant::now() >= term.speak_at {
+            self.speak(term, silent).await?;
+        }
         if !self.small.is_empty() {
             self.batch(term).await?;
         }
-        self.advance_big(term).await?;
-        if Instant::now() >= term.speak_at {
-            term.last = self.proposing(self.stamp(term.last));
-            let statement = Proposal::Statement { at: term.last };
-            propose(&self.core, term.leader, &statement).await?.applied().await?;
-            term.spoken();
+        self.advance_big(term).await
+    }
+
+    /// The nodes of which there has been no word lately.
+    fn silent(&self, term: &Term) -> Vec<Silent> {
+        let core = &self.core;
+        let stated = core.progress.borrow().statement.clone();
+        let stated = stated.map(|statement| statement.silent).unwrap_or_default();
+        let before = term.silent.as_ref().unwrap_or(&stated);
+        let old = silent_after(core.limits.isolation_after);
+        let others = core.nodes().filter(|node| **node != core.me);
+        let is_old = |last| core.since(last) >= old;
+        core.words.silent(term.leader, core.clock.wall(), others, before, is_old)
+    }
+
+    /// States up to which instant the region's feed is complete, and what may be missing.
+    async fn speak(&self, term: &mut Term, silent: Vec<Silent>) -> Result<(), Lost> {
+        let core = &self.core;
+        let feed = core.store.cursor(&term.began.origin);
+        term.last = self.proposing(self.stamp(term.last));
+        let others = core.store.horizon().into_values();
+        let holds = others.filter(|cursor| cursor.origin != feed.origin).collect();
+        let statement = Statement { feed, at: term.last, holds, silent: silent.clone() };
+        let statement = Proposal::Statement { statement };
+        let (fit, _) = propose(core, term.leader, &statement).await?.applied().await?;
+        if fit == Fit::Applied {
+            term.silent = Some(silent);
         }
+        term.spoken();
         Ok(())
     }
 
@@ -317,4 +370,24 @@ impl Decider {
             let _ = done.send(());
         }
     }
+}
+
+/// Whether a majority of the voters, this node included, has in its present process taken an entry of
+/// an origin from a live leader. Returns as soon as it is known that one has.
+async fn is_remembered(core: &Core, origin: &Origin) -> bool {
+    let Some(membership) = core.membership() else { return false };
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let majority = voters.len() / 2 + 1;
+    let own = core.warm.origin().as_ref() == Some(origin) && voters.contains(&core.raft_id);
+    let mut warm = usize::from(own);
+    let greetings = core.others().map(|member| core.peers.greet_one(core, member));
+    let mut greetings: FuturesUnordered<_> = greetings.collect();
+    while warm < majority {
+        let Some(greeting) = greetings.next().await else { break };
+        let counts = greeting.is_some_and(|greeting| {
+            voters.contains(&greeting.raft_id) && greeting.warm == origin.as_str()
+        });
+        warm += usize::from(counts);
+    }
+    warm >= majority
 }

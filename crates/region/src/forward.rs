@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chartmesh_record::{
-    Command, EntryOutcome, NodeName, Origin, Outcome, Rejection, RejectionReason, Seq,
+    Command, Cursor, EntryOutcome, NodeName, Origin, Outcome, Rejection, RejectionReason, Seq,
 };
-use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, encode_command, proto};
+use chartmesh_wire::raft::{decode_cursor, encode_cursor};
+use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, Purpose, encode_command, proto};
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::{Admission, Core};
 use crate::decider::{Load, Verdict};
-use crate::limits::{BATCH_BYTES, PIECE_BYTES, RETRY_PAUSE};
+use crate::journal;
+use crate::limits::{BATCH_BYTES, IsolationWrites, PIECE_BYTES, RETRY_PAUSE};
 use crate::peers::client;
 use crate::service::verdict_from;
-use crate::setup::Purpose;
 use crate::submit::{Accepted, Durability, Fate, Reason, SubmitError, Unavailable};
 use crate::upload::cut;
 
@@ -30,16 +31,28 @@ struct Parcel {
     pieces: Vec<Bytes>,
     header: proto::SubmitHeader,
     deadline: Instant,
+    /// For a journal, if it is not too big to be kept beside.
+    command: Option<Arc<Command>>,
 }
 
 /// Has a command decided, and waits until this node holds what it changed.
 pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, SubmitError> {
+    if core.isolation.since().is_some() {
+        return isolated(core, &command).await;
+    }
     let parcel = pack(core, command)?;
     let mut fate = Fate::NotWritten;
     let mut pause = RETRY_PAUSE;
     loop {
         if let Admission::Refused(refusal) = &*core.admission.borrow() {
             return Err(Unavailable::new(Reason::Refused(refusal.reason.clone()), fate).into());
+        }
+        if core.isolation.since().is_some() {
+            // What may be decided elsewhere is never journaled.
+            return match (&parcel.command, fate) {
+                (Some(command), Fate::NotWritten) => isolated(core, command).await,
+                _ => Err(Unavailable::new(Reason::NoQuorum, fate).into()),
+            };
         }
         let verdict = match core.leader() {
             Some((_, leader)) => {
@@ -67,12 +80,28 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
         }
         if Instant::now() + pause >= parcel.deadline {
             metrics::counter!("chartmesh_region_unavailable_total").increment(1);
-            let heard = core.freshness.since_quorum(core).is_some();
+            let heard = core.isolation.was_confirmed();
             let reason = if heard { Reason::NoQuorum } else { Reason::Starting };
             return Err(Unavailable::new(reason, fate).into());
         }
         another_leader(core, pause).await;
         pause = (pause * 2).min(5 * RETRY_PAUSE);
+    }
+}
+
+/// What an isolated node does with a command.
+async fn isolated(core: &Core, command: &Command) -> Result<Accepted, SubmitError> {
+    match core.limits.isolation_writes {
+        IsolationWrites::Refuse => Err(Unavailable::new(Reason::Isolated, Fate::NotWritten).into()),
+        IsolationWrites::Journal => {
+            let bytes = encode_command(command).len();
+            if bytes > MAX_COMMAND_BYTES {
+                let limit = MAX_CHANGE_SET_BYTES;
+                let reason = RejectionReason::TooLarge { bytes, limit };
+                return Err(Rejection { entry: None, reason }.into());
+            }
+            journal::write(core, command, Instant::now() + core.limits.patience).await
+        }
     }
 }
 
@@ -96,15 +125,18 @@ fn pack(core: &Core, command: Command) -> Result<Parcel, SubmitError> {
     let length = bytes.len();
     let compressed = length > BATCH_BYTES;
     let patience = if compressed { core.limits.patience_big } else { core.limits.patience };
+    let mut kept = None;
     let (load, pieces) = if compressed {
         drop(command);
         let pieces = core.blocking.run(|| cut(&bytes)).expect("memory takes what is compressed");
         (Load::Big { pieces: pieces.clone(), length }, pieces)
     } else {
-        (Load::Small { command: Arc::new(command), size: length }, vec![bytes])
+        let command = Arc::new(command);
+        kept = Some(Arc::clone(&command));
+        (Load::Small { command, size: length }, vec![bytes])
     };
-    let header = proto::SubmitHeader { length: length as u64, compressed };
-    Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience })
+    let header = proto::SubmitHeader { length: length as u64, compressed, ahead: Vec::new() };
+    Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience, command: kept })
 }
 
 /// Has a command decided by the node that leads; gives up as soon as it leads no longer.
@@ -124,7 +156,11 @@ async fn attempt(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
 /// Passes a command on.
 async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
     let begun = core.clock.monotonic();
-    let mut header = Some(parcel.header);
+    let present = core.freshness.stated(core).map(|(statement, _)| statement.feed.origin);
+    let ahead = core.feeds.ahead_of(leader).into_iter();
+    let ahead = ahead.filter(|cursor| Some(&cursor.origin) != present.as_ref());
+    let ahead = ahead.map(|cursor| encode_cursor(&cursor)).collect();
+    let mut header = Some(proto::SubmitHeader { ahead, ..parcel.header.clone() });
     let requests: Vec<proto::SubmitRequest> = parcel
         .pieces
         .iter()
@@ -146,9 +182,23 @@ async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
 
 /// Waits until this node holds a change; gives up after a while.
 async fn applied(core: &Core, origin: &Origin, seq: Seq) -> bool {
-    let mut progress = core.progress.clone();
-    let held = progress.wait_for(|_| core.store.cursor(origin).seq >= seq);
-    matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
+    until_held(core, || core.store.cursor(origin).seq >= seq).await
+}
+
+async fn until_held(core: &Core, held: impl Fn() -> bool) -> bool {
+    let mut changes = core.store.subscribe();
+    let held = async {
+        loop {
+            changes.mark_unchanged();
+            if held() {
+                return true;
+            }
+            if changes.changed().await.is_err() {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(core.limits.apply_wait, held).await.unwrap_or(false)
 }
 
 /// Waits until this node holds the versions that an outcome without a change names, such as what a
@@ -160,17 +210,17 @@ async fn holds_what_it_names(core: &Core, outcome: &Outcome) -> bool {
         }
         _ => true,
     };
-    let mut progress = core.progress.clone();
-    let held = progress.wait_for(|_| outcome.entries.iter().all(holds));
-    matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
+    until_held(core, || outcome.entries.iter().all(holds)).await
 }
 
 /// Waits until this node holds all that was decided before it was asked.
 pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
     let deadline = Instant::now() + core.limits.patience;
-    let index = loop {
+    let (index, feed) = loop {
         let index = match core.leader() {
-            Some((_, leader)) if leader == core.me => crate::service::read_index(core).await,
+            Some((_, leader)) if leader == core.me => {
+                crate::service::read_index(core).await.map(|index| (index, None))
+            }
             Some((_, leader)) => {
                 timeout_at(deadline, index_from(core, &leader)).await.unwrap_or(None)
             }
@@ -184,6 +234,15 @@ pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
         }
         another_leader(core, RETRY_PAUSE).await;
     };
+    if core.raft().is_none() {
+        // Without the log the feed tells how far that is.
+        let Some(feed) = feed else { return Ok(()) };
+        let within = deadline.saturating_duration_since(Instant::now());
+        return match core.feeds.hold(vec![feed], within).await {
+            true => Ok(()),
+            false => Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten)),
+        };
+    }
     let mut progress = core.progress.clone();
     let held = progress.wait_for(|position| position.entries() > index);
     match timeout_at(deadline, held).await {
@@ -193,14 +252,16 @@ pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
 }
 
 /// Asks the leader up to where to wait.
-async fn index_from(core: &Core, leader: &NodeName) -> Option<u64> {
+async fn index_from(core: &Core, leader: &NodeName) -> Option<(u64, Option<Cursor>)> {
     use proto::linearize_response::Answer;
     const TIMEOUT: Duration = Duration::from_secs(1);
     let mut client = client(core, leader, Purpose::Forward);
     let answer = client.linearize(proto::LinearizeRequest {});
     let answer = tokio::time::timeout(TIMEOUT, answer).await.ok()?.ok()?;
-    match answer.into_inner().answer? {
-        Answer::Index(index) => Some(index),
+    let answer = answer.into_inner();
+    let feed = answer.feed.as_ref().map(decode_cursor).transpose().ok()?;
+    match answer.answer? {
+        Answer::Index(index) => Some((index, feed)),
         Answer::NotLeader(_) | Answer::NoQuorum(_) => None,
     }
 }

@@ -31,9 +31,9 @@ use crate::codec::{
     vote_response_from,
 };
 use crate::limits::MESSAGE_BYTES;
-use crate::setup::{Links, Purpose};
 use crate::state_machine::Covered;
 use crate::types::{AppendRequest, AppendResult, Peer, RpcError, TypeConfig, Vote};
+use chartmesh_wire::{Links, Purpose};
 
 /// Makes ways to the other voters.
 #[derive(Clone, Debug)]

@@ -13,7 +13,9 @@ use tonic::transport::Channel;
 
 use crate::core::{Core, Moment};
 use crate::limits::MESSAGE_BYTES;
-use crate::setup::{Member, Purpose};
+use chartmesh_wire::Purpose;
+
+use crate::setup::Member;
 use crate::status::MemberStatus;
 
 /// A voter that has not answered for this long counts as unreachable.
@@ -42,6 +44,8 @@ pub(crate) struct Greeting {
     pub(crate) raft_id: u64,
     /// Who votes, as far as it knows.
     pub(crate) membership: Option<proto::Membership>,
+    /// The origin that it is warm for, as text; empty if none.
+    pub(crate) warm: String,
 }
 
 impl Peers {
@@ -55,7 +59,7 @@ impl Peers {
         join_all(greetings).await.into_iter().flatten().collect()
     }
 
-    async fn greet_one(&self, core: &Core, member: &Member) -> Option<Greeting> {
+    pub(crate) async fn greet_one(&self, core: &Core, member: &Member) -> Option<Greeting> {
         let asked = core.now();
         let request = hello(core);
         let mut client = client(core, &member.name, Purpose::Heartbeat);
@@ -74,8 +78,8 @@ impl Peers {
         }
         let seen = Seen { raft_id: node.id, at: core.now(), rtt: core.since(asked) };
         self.seen().insert(member.name.clone(), seen);
-        let membership = answer.membership;
-        Some(Greeting { name: member.name.clone(), raft_id: node.id, membership })
+        let (membership, warm) = (answer.membership, answer.warm);
+        Some(Greeting { name: member.name.clone(), raft_id: node.id, membership, warm })
     }
 
     /// What is known of all voters.
@@ -109,7 +113,8 @@ fn hello(core: &Core) -> Request<proto::HelloRequest> {
 
 /// Who this node is.
 pub(crate) fn myself(core: &Core) -> proto::RaftNode {
-    let address = core.voters.iter().find(|member| member.name == core.me);
+    let mut all = core.voters.iter().chain(&core.mirrors);
+    let address = all.find(|member| member.name == core.me);
     proto::RaftNode {
         id: core.raft_id,
         name: core.me.to_string(),

@@ -4,9 +4,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::Command;
-use chartmesh_store::Identity;
-use chartmesh_wire::proto;
+use chartmesh_record::{Alarm, AsOf, Command, Origin, Statement, Timestamp};
+use chartmesh_store::{Blocking, Identity};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use tokio::sync::{Notify, watch};
@@ -14,21 +13,25 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admission::Entrance;
-use crate::core::{Admission, Core};
+use crate::core::{Admission, Core, Moment};
 use crate::decider::{Decider, Queue};
 use crate::forward;
 use crate::freshness::Freshness;
+use crate::isolation::{self, Isolation};
+use crate::journal::Journal;
 use crate::limits::{ASK_EVERY, DRAIN};
 use crate::log_store::LogStore;
-use crate::peers::{Peers, client};
+use crate::peers::Peers;
 use crate::runtime;
 use crate::service::Services;
-use crate::setup::{Blocking, Corrupt, Purpose, Setup, StartError};
+use crate::setup::{Corrupt, Setup, StartError};
 use crate::state_machine::StateMachine;
-use crate::status::{Alarm, AsOf, RegionStatus, State};
+use crate::status::{RegionStatus, State};
 use crate::submit::{Accepted, SubmitError, Unavailable};
 use crate::types::TypeConfig;
 use crate::upload::Uploads;
+use crate::warm::Warm;
+use crate::words::Words;
 
 /// A node's part of its region. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -44,29 +47,44 @@ impl Region {
     /// # Errors
     /// When the node is no voter, or its disk does not hold what it must.
     pub fn start(setup: Setup) -> Result<(Self, Services), StartError> {
-        let Setup { me, region, voters, found, store, log, random, blocking, .. } = &setup;
-        if !voters.iter().any(|member| member.name == *me) {
-            return Err(StartError::NotVoter { me: me.clone(), region: region.clone() });
+        let Setup {
+            me, region, voters, mirrors, found, store, log, random, blocking, clock, ..
+        } = &setup;
+        let is_voter = voters.iter().any(|member| member.name == *me);
+        if !is_voter && !mirrors.iter().any(|member| member.name == *me) {
+            return Err(StartError::Stranger { me: me.clone(), region: region.clone() });
         }
         runtime::seed(random.bits());
         let appended = Arc::new(Notify::new());
-        let log_store = LogStore::new(log.clone(), Arc::clone(&appended));
+        let warm = Warm::default();
+        let log_store = LogStore::new(log.clone(), Arc::clone(&appended), warm.clone());
         let uploads = Uploads::new(log.clone());
-        let (state, progress) = StateMachine::open(store.clone(), uploads.clone(), *blocking)?;
+        let (clock, warmed) = (Arc::clone(clock), warm.clone());
+        let (state, progress) =
+            StateMachine::open(store.clone(), uploads.clone(), *blocking, clock, warmed)?;
         let voted = log_store.vote()?.is_some();
         let pristine = !voted && log.last().is_none() && progress.borrow().log.is_none();
-        let raft_id = identify(&setup, pristine)?;
+        let raft_id = if is_voter { identify(&setup, pristine)? } else { 0 };
         let found = *found;
         let (queue, inbox) = Queue::new(&setup.limits);
+        let journal = Journal::new(setup.limits.queue_commands);
         let core = Arc::new(Core {
             me: setup.me,
             region: setup.region,
             voters: setup.voters,
+            mirrors: setup.mirrors,
             timers: setup.profile.timers(),
             limits: setup.limits,
             store: setup.store,
             log: setup.log,
             links: setup.links,
+            feeds: setup.feeds,
+            isolation: Isolation::new(Moment::now(&*setup.clock)),
+            journal,
+            words: Words::default(),
+            warm,
+            told: watch::Sender::new(None),
+            changing: tokio::sync::Mutex::default(),
             clock: setup.clock,
             random: setup.random,
             blocking: setup.blocking,
@@ -80,11 +98,15 @@ impl Region {
             raft: OnceLock::new(),
             fatal: watch::Sender::new(None),
         });
-        let entrance = Entrance { core: Arc::clone(&core), log: log_store, state, pristine, found };
         let mut tasks = JoinSet::new();
-        tasks.spawn(entrance.enter());
+        if is_voter {
+            let core = Arc::clone(&core);
+            let entrance = Entrance { core, log: log_store, state, pristine, found };
+            tasks.spawn(entrance.enter());
+        }
         tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
-        tasks.spawn(ask(Arc::clone(&core)));
+        tasks.spawn(isolation::keep_asking(Arc::clone(&core)));
+        tasks.spawn(isolation::keep_looking(Arc::clone(&core)));
         tasks.spawn(greet(Arc::clone(&core)));
         tasks.spawn(watch_over(Arc::clone(&core)));
         if core.blocking == Blocking::Inline {
@@ -118,6 +140,30 @@ impl Region {
         self.core.freshness.as_of(&self.core)
     }
 
+    /// The newest statement of the region whose changes the node holds, and its age.
+    #[must_use]
+    pub fn stated(&self) -> Option<(Statement, Duration)> {
+        self.core.freshness.stated(&self.core)
+    }
+
+    /// Whether a feed's changes come to this node by being ordered here: the region's present feed
+    /// at a voter, and the journal that is open.
+    #[must_use]
+    pub fn orders(&self, origin: &Origin) -> bool {
+        let core = &self.core;
+        if origin.name() == core.me.0 {
+            return core.isolation.since().is_some() && core.journal.is_open(origin);
+        }
+        *core.admission.borrow() == Admission::Member
+            && core.progress.borrow().origin.as_ref() == Some(origin)
+    }
+
+    /// Since when the node is isolated, if it is.
+    #[must_use]
+    pub fn isolated_since(&self) -> Option<Timestamp> {
+        self.core.isolation.since()
+    }
+
     /// Where the node stands.
     #[must_use]
     pub fn status(&self) -> RegionStatus {
@@ -130,12 +176,23 @@ impl Region {
                 alarms.push(Alarm { code: "refused", text, since: refusal.since });
                 State::Refused { reason }
             }
-            Admission::Waiting | Admission::Member => match core.freshness.since_quorum(core) {
-                None => State::Starting { founded: core.membership().is_some() },
-                Some(since) if since < core.limits.isolation_after => State::Region,
-                Some(_) => State::NoQuorum,
-            },
+            Admission::Waiting | Admission::Member | Admission::Joining { .. } => {
+                match core.isolation.since() {
+                    Some(since) => State::Isolated { since },
+                    None if core.isolation.was_confirmed() => State::Region,
+                    None => State::Starting { founded: core.belongs() },
+                }
+            }
         };
+        if let State::Isolated { since } = state {
+            let text = "this node is cut off from its region: reads go on, and writes go into a \
+                        journal of its own";
+            alarms.push(Alarm { code: "isolated", text: text.to_owned(), since });
+        }
+        if let Admission::Joining { since } = *core.admission.borrow() {
+            let text = "this node's disk is new: it fills itself, and does not vote yet";
+            alarms.push(Alarm { code: "joining", text: text.to_owned(), since });
+        }
         let (term, last_log) = core.raft().map_or((0, 0), |raft| {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -239,36 +296,6 @@ fn successor(core: &Core) -> Option<u64> {
     let matched = metrics.replication.as_ref()?.iter();
     let matched = matched.filter(|(id, _)| reachable.contains(id));
     matched.max_by_key(|(_, matched)| matched.as_ref().map(|log| log.index)).map(|(id, _)| *id)
-}
-
-/// Asks the leader how fresh the region's feed is.
-async fn ask(core: Arc<Core>) {
-    use proto::ask_response::Answer;
-    loop {
-        let asked = core.now();
-        let answer = match core.leader() {
-            Some((_, leader)) if leader == core.me => core.freshness.answer(&core),
-            Some((_, leader)) => {
-                let mut client = client(&core, &leader, Purpose::Heartbeat);
-                let answer = client.ask(proto::AskRequest {});
-                let answer = tokio::time::timeout(2 * ASK_EVERY, answer).await;
-                answer.ok().and_then(Result::ok).and_then(|answer| {
-                    match answer.into_inner().answer? {
-                        Answer::Freshness(freshness) => Some(freshness),
-                        Answer::NotLeader(_) => None,
-                    }
-                })
-            }
-            None => None,
-        };
-        match answer {
-            Some(answer) => {
-                core.freshness.learn(&core, asked, &answer);
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-            None => tokio::time::sleep(ASK_EVERY / 5).await,
-        }
-    }
 }
 
 /// Keeps an eye on the other voters.

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chartmesh_record::NodeName;
+use chartmesh_record::{Cursor, NodeName};
 use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
-use chartmesh_wire::{decode_command, encode_outcome, proto, region as wire};
+use chartmesh_wire::raft::{decode_cursor, encode_cursor};
+use chartmesh_wire::{PeerIdentity, decode_command, encode_outcome, proto, region as wire};
 use futures::{Stream, StreamExt, stream};
 use openraft::ReadPolicy;
 use tonic::{Request, Response, Status, Streaming};
@@ -21,8 +22,8 @@ use crate::core::Core;
 use crate::decider::{Load, Verdict};
 use crate::limits::{BATCH_BYTES, MESSAGE_BYTES, PIECE_BYTES};
 use crate::peers::myself;
-use crate::setup::PeerIdentity;
 use crate::types::Raft;
+use crate::{isolation, members};
 
 /// What the node offers to the other nodes of its region.
 /// Clones are handles to the same.
@@ -60,6 +61,17 @@ impl Services {
             Ok(peer.0.clone())
         } else {
             Err(refused(Some(&peer.0), "not a voter of this region"))
+        }
+    }
+
+    /// The node of this region at the other end.
+    fn node<T>(&self, request: &Request<T>) -> Result<NodeName, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        let peer = peer.ok_or_else(|| refused(None, "the connection has no identity"))?;
+        if self.0.nodes().any(|node| *node == peer.0) {
+            Ok(peer.0.clone())
+        } else {
+            Err(refused(Some(&peer.0), "not a node of this region"))
         }
     }
 
@@ -206,6 +218,7 @@ impl region_server::Region for Services {
             region: self.0.region.to_string(),
             node: Some(myself(&self.0)),
             membership: membership.as_ref().map(membership_to),
+            warm: self.0.warm.origin().map(|origin| origin.to_string()).unwrap_or_default(),
         }))
     }
 
@@ -213,8 +226,11 @@ impl region_server::Region for Services {
         &self,
         request: Request<Streaming<proto::SubmitRequest>>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
-        let peer = self.peer(&request)?;
-        let load = receive(request.into_inner(), &peer).await?;
+        let peer = self.node(&request)?;
+        let (load, ahead) = receive(request.into_inner(), &peer).await?;
+        if self.0.leadership().is_some() {
+            self.0.catch_up_with(ahead).await;
+        }
         let verdict = match self.0.leadership() {
             Some(_) => self.0.queue.decide(load).await,
             None => Verdict::NotLeader,
@@ -228,9 +244,13 @@ impl region_server::Region for Services {
         request: Request<proto::LinearizeRequest>,
     ) -> Result<Response<proto::LinearizeResponse>, Status> {
         use proto::linearize_response::Answer;
-        self.peer(&request)?;
+        self.node(&request)?;
+        let mut feed = None;
         let answer = match read_index(&self.0).await {
-            Some(index) => Answer::Index(index),
+            Some(index) => {
+                feed = self.0.applied_feed(index).await.as_ref().map(encode_cursor);
+                Answer::Index(index)
+            }
             None => match self.0.leader() {
                 Some((_, leader)) if leader != self.0.me => {
                     Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
@@ -238,24 +258,38 @@ impl region_server::Region for Services {
                 _ => Answer::NoQuorum(proto::Nothing {}),
             },
         };
-        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer) }))
+        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer), feed }))
     }
 
     async fn ask(
         &self,
         request: Request<proto::AskRequest>,
     ) -> Result<Response<proto::AskResponse>, Status> {
-        use proto::ask_response::Answer;
-        self.peer(&request)?;
-        let known = self.0.leadership().and_then(|_| self.0.freshness.answer(&self.0));
-        let answer = known.map_or_else(
-            || {
+        let peer = self.node(&request)?;
+        Ok(Response::new(isolation::answer(&self.0, &peer, request.get_ref())))
+    }
+
+    async fn join(
+        &self,
+        request: Request<proto::JoinRequest>,
+    ) -> Result<Response<proto::JoinResponse>, Status> {
+        use proto::join_response::Answer;
+        let peer = self.peer(&request)?;
+        let node = request.into_inner().node;
+        let Some(node) = node.filter(|node| node.name == peer.as_str() && node.id != 0) else {
+            return Err(refused(Some(&peer), "it asks in another name"));
+        };
+        let answer = match self.0.leadership() {
+            Some(_) => match members::welcome(&self.0, node.id, &peer) {
+                Ok(()) => Answer::Welcome(proto::Nothing {}),
+                Err(reason) => Answer::Refused(reason),
+            },
+            None => {
                 let leader = self.0.leader().map(|(_, leader)| leader.to_string());
                 Answer::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() })
-            },
-            Answer::Freshness,
-        );
-        Ok(Response::new(proto::AskResponse { answer: Some(answer) }))
+            }
+        };
+        Ok(Response::new(proto::JoinResponse { answer: Some(answer) }))
     }
 }
 
@@ -263,10 +297,12 @@ impl region_server::Region for Services {
 async fn receive(
     mut stream: Streaming<proto::SubmitRequest>,
     peer: &NodeName,
-) -> Result<Load, Status> {
+) -> Result<(Load, Vec<Cursor>), Status> {
     let bad = |why: &str| Status::invalid_argument(why.to_owned());
     let first = stream.message().await?.ok_or_else(|| bad("it is empty"))?;
     let header = first.header.ok_or_else(|| bad("the header is missing"))?;
+    let ahead = header.ahead.iter().map(decode_cursor).collect::<Result<Vec<_>, _>>();
+    let ahead = ahead.map_err(|error| bad(&error.to_string()))?;
     let length = usize::try_from(header.length).map_err(|_| bad("it is too long"))?;
     if length > chartmesh_wire::MAX_COMMAND_BYTES {
         return Err(bad("it is too long"));
@@ -284,7 +320,7 @@ async fn receive(
         if pieces.iter().any(|piece| piece.is_empty() || piece.len() > PIECE_BYTES) {
             return Err(bad("a piece is empty or too long"));
         }
-        return Ok(Load::Big { pieces, length });
+        return Ok((Load::Big { pieces, length }, ahead));
     }
     if length > BATCH_BYTES || received != length {
         return Err(bad("it is not as long as it says"));
@@ -298,7 +334,7 @@ async fn receive(
     if !command.is_sound() {
         return Err(unreadable("a link leads nowhere"));
     }
-    Ok(Load::Small { command: Arc::new(command), size: length })
+    Ok((Load::Small { command: Arc::new(command), size: length }, ahead))
 }
 
 /// The index up to which the log must be applied to read all that is decided by now, if this node

@@ -28,8 +28,8 @@ pub struct Setup {
     pub found: bool,
     /// The node's state.
     pub store: Store,
-    /// The node's Raft log; `None` at a mirror.
-    pub log: Option<RaftLog>,
+    /// The node's Raft log; a mirror's stays empty.
+    pub log: RaftLog,
     /// The feeds that the node follows.
     pub feeds: Arc<dyn Feeds>,
     /// The ways to the other nodes.
@@ -81,14 +81,20 @@ pub trait Feeds: Debug + Send + Sync + 'static {
     /// Waits until all reachable nodes of the same site hold a place on synced disks, at the most so
     /// long. Says how many disks do, this node's included.
     fn copies(&self, at: Cursor, within: Duration) -> BoxFuture<'_, usize>;
+
+    /// Whether the node's clock is further from most others' than it may be.
+    fn clock_off(&self) -> bool;
+
+    /// Whether anybody is known to hold a feed of a region.
+    fn knows(&self, region: &RegionName) -> bool;
 }
 
 /// Why a region cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The topology does not name this node as a voter.
-    #[error("{me} is not a voter of region {region}")]
-    NotVoter {
+    /// The topology does not name this node.
+    #[error("{me} is no node of region {region}")]
+    Stranger {
         /// This node.
         me: NodeName,
         /// The region.

@@ -7,8 +7,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chartmesh_record::{Cursor, Decision, Timestamp};
-use chartmesh_store::{Apply, Run, RunOutcome, Store};
+use chartmesh_record::{Clock, Cursor, Decision, Timestamp};
+use chartmesh_store::{Apply, Blocking, Run, RunOutcome, Store};
 use chartmesh_wire::Canonical;
 use chartmesh_wire::raft::Proposal;
 use chartmesh_wire::raft::Upload;
@@ -20,9 +20,10 @@ use tokio::sync::watch;
 
 use crate::limits::APPLY_BYTES;
 use crate::position::Position;
-use crate::setup::{Blocking, Corrupt};
+use crate::setup::Corrupt;
 use crate::types::{Entry, Fit, LogId, Sealed, StoredMembership, TypeConfig};
 use crate::upload::Uploads;
+use crate::warm::Warm;
 
 const UNLIKE_LEADER: &str = "a change set differs from the leader's";
 
@@ -34,6 +35,8 @@ pub(crate) struct StateMachine {
     blocking: Blocking,
     position: watch::Sender<Position>,
     snapshot: Arc<Mutex<Option<PositionSnapshot>>>,
+    clock: Arc<dyn Clock>,
+    warm: Warm,
 }
 
 /// What a snapshot holds: not the state, only how far it reaches in the region's feed. Whoever
@@ -67,22 +70,33 @@ impl StateMachine {
         store: Store,
         uploads: Uploads,
         blocking: Blocking,
+        clock: Arc<dyn Clock>,
+        warm: Warm,
     ) -> Result<(Self, watch::Receiver<Position>), Corrupt> {
         let position = store.applied().map_or_else(|| Ok(Position::start()), Position::decode)?;
         let (position, progress) = watch::channel(position);
-        Ok((Self { store, uploads, blocking, position, snapshot: Arc::default() }, progress))
+        let snapshot = Arc::default();
+        let state = Self { store, uploads, blocking, position, snapshot, clock, warm };
+        Ok((state, progress))
     }
 
     /// Applies entries in one disk batch. Says how each fits.
     fn apply_all(&self, entries: Vec<Entry>) -> io::Result<Vec<Fit>> {
         let position = self.position.borrow().clone();
         let mut gathered = Gathered { runs: Vec::new(), fits: Vec::new(), position };
+        let mut live = Vec::new();
         for entry in entries {
+            let proposed = matches!(entry.payload, EntryPayload::Normal(_));
+            let term = entry.log_id.leader_id.term;
             let fit = self.gather(entry, &mut gathered)?;
+            if proposed {
+                live.push((term, gathered.position.origin.clone()));
+            }
             gathered.fits.push(fit);
         }
         let Gathered { runs, fits, position } = gathered;
-        let apply = Apply { runs, applied: Some(position.encode()) };
+        let arrived = self.clock.wall();
+        let apply = Apply { runs, applied: Some(position.encode()), arrived };
         let applied = self.store.apply(apply).map_err(io::Error::other)?;
         let fits = fits.into_iter().map(|fit| match fit {
             EntryFit::Known(fit) => Ok(fit),
@@ -93,6 +107,7 @@ impl StateMachine {
             },
         });
         let fits = fits.collect::<io::Result<_>>()?;
+        live.iter().for_each(|(term, origin)| self.warm.applied(*term, origin.as_ref()));
         self.position.send_replace(position);
         Ok(fits)
     }
@@ -125,8 +140,11 @@ impl StateMachine {
                 position.origin = Some(origin);
                 return Ok(EntryFit::Known(Fit::Applied));
             }
-            Proposal::Statement { at } => {
-                position.note(at);
+            Proposal::Statement { statement } => {
+                position.note(statement.at);
+                if Some(&statement.feed.origin) == position.origin.as_ref() {
+                    position.statement = Some(statement);
+                }
                 return Ok(EntryFit::Known(Fit::Applied));
             }
             Proposal::Part { upload, complete, .. } => {
@@ -245,6 +263,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             blocking: self.blocking,
             position: self.position.clone(),
             snapshot: self.snapshot.clone(),
+            clock: Arc::clone(&self.clock),
+            warm: self.warm.clone(),
         }
     }
 
@@ -263,8 +283,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             membership: meta.last_membership.clone(),
             origin: covered.feed.as_ref().map(|feed| feed.origin.clone()),
             at: covered.at,
+            statement: None,
         };
-        let apply = Apply { runs: Vec::new(), applied: Some(position.encode()) };
+        let applied = Some(position.encode());
+        let apply = Apply { applied, ..Apply::default() };
         self.store.apply(apply).map_err(io::Error::other)?;
         self.position.send_replace(position);
         self.set_snapshot(PositionSnapshot { meta: meta.clone(), snapshot: covered });

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::log_store::LogStore;
-use crate::setup::Blocking;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
 use crate::upload::Uploads;
+use chartmesh_store::Blocking;
 
 struct Disks {
     syncer: Syncer,

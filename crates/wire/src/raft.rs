@@ -62,8 +62,6 @@ pub enum Proposal {
     Statement {
         /// What the region states.
         statement: Statement,
-        /// What the voters have acknowledged, ordered by Raft id.
-        acknowledged: Vec<proto::Acknowledged>,
     },
 }
 
@@ -108,10 +106,7 @@ impl Proposal {
                     hash: Bytes::copy_from_slice(&hash.0),
                 })
             }
-            Self::Statement { statement, acknowledged } => Kind::Statement(proto::Statement {
-                acknowledged: acknowledged.clone(),
-                ..encode_statement(statement)
-            }),
+            Self::Statement { statement } => Kind::Statement(encode_statement(statement)),
         };
         proto::Proposal { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -153,10 +148,7 @@ impl Proposal {
                     hash: ChainHash(array(&decided.hash, "Decided.hash")?),
                 }
             }
-            Kind::Statement(message) => Self::Statement {
-                statement: decode_statement(&message)?,
-                acknowledged: message.acknowledged,
-            },
+            Kind::Statement(message) => Self::Statement { statement: decode_statement(&message)? },
         })
     }
 }
@@ -332,10 +324,6 @@ mod tests {
                     holds: vec![cursor()],
                     silent: Vec::new(),
                 },
-                acknowledged: vec![proto::Acknowledged {
-                    voter: 7,
-                    log: Some(proto::LogId { term: 1, leader: 7, index: 9 }),
-                }],
             },
         ];
 

@@ -11,19 +11,18 @@ use crate::error::{WireError, parse, required};
 use crate::proto;
 use crate::raft::{decode_cursor, encode_cursor};
 
-/// A statement as a message; what the voters have acknowledged is left empty.
+/// A statement as a message.
 #[must_use]
 pub fn encode_statement(statement: &Statement) -> proto::Statement {
-    let silent = statement.silent.iter().map(|silent| proto::Silent {
-        node: silent.node.to_string(),
-        since: silent.since.0,
-    });
+    let silent = statement
+        .silent
+        .iter()
+        .map(|silent| proto::Silent { node: silent.node.to_string(), since: silent.since.0 });
     proto::Statement {
         feed: Some(encode_cursor(&statement.feed)),
         at: statement.at.0,
         holds: statement.holds.iter().map(encode_cursor).collect(),
         silent: silent.collect(),
-        acknowledged: Vec::new(),
     }
 }
 
@@ -84,8 +83,9 @@ mod tests {
 
     #[test]
     fn a_statement_survives_its_message() {
-        let cursor = |origin: &str, seq| {
-            Cursor { seq: Seq(seq), ..Cursor::start(origin.parse().expect("an origin")) }
+        let cursor = |origin: &str, seq| Cursor {
+            seq: Seq(seq),
+            ..Cursor::start(origin.parse().expect("an origin"))
         };
         let silent = Silent { node: "pac-2".parse().expect("a name"), since: Timestamp(4) };
         let statement = Statement {

@@ -13,8 +13,8 @@ use crate::cluster::{Cluster, DEMO_DIR};
 use crate::http::{BaseUrl, Client};
 use crate::terminal;
 
-/// How long a node may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a node may take to say how it is: whoever asks has an answer within three seconds.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// Which nodes a command is about; without any of these, those of the demo in ./demo-data.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,6 +47,8 @@ pub(crate) struct Mesh {
 pub(crate) struct Target {
     /// Its name; its address where only that is known.
     pub(crate) name: String,
+    /// Its region, where it is known without asking it.
+    pub(crate) region: Option<String>,
     /// Its FHIR endpoint.
     pub(crate) fhir: BaseUrl,
 }
@@ -67,14 +69,18 @@ impl Arguments {
             let topology = Topology::read(file)?;
             let target = |node: &chartmesh_node::NodeEntry| -> anyhow::Result<Target> {
                 let fhir = format!("http://{}/fhir", node.fhir).parse()?;
-                Ok(Target { name: node.name.to_string(), fhir })
+                let (name, region) = (node.name.to_string(), Some(node.region.to_string()));
+                Ok(Target { name, region, fhir })
             };
             let targets = topology.nodes.iter().map(target).collect::<Result<_, _>>()?;
             return Ok(Mesh { topology: Some(file.clone()), ..Mesh::of(targets) });
         }
         if !self.to.is_empty() {
-            let target =
-                |fhir: &BaseUrl| Target { name: fhir.authority().to_owned(), fhir: fhir.clone() };
+            let target = |fhir: &BaseUrl| Target {
+                name: fhir.authority().to_owned(),
+                region: None,
+                fhir: fhir.clone(),
+            };
             return Ok(Mesh::of(self.to.iter().map(target).collect()));
         }
         let path = self.cluster.as_deref().unwrap_or(Path::new(DEMO_DIR));
@@ -90,7 +96,8 @@ impl Mesh {
     /// The nodes of a demo.
     pub(crate) fn of_cluster(cluster: &Cluster) -> anyhow::Result<Self> {
         let target = |node: &crate::cluster::ClusterNode| -> anyhow::Result<Target> {
-            Ok(Target { name: node.name.clone(), fhir: node.fhir.parse()? })
+            let (name, region) = (node.name.clone(), Some(node.region.clone()));
+            Ok(Target { name, region, fhir: node.fhir.parse()? })
         };
         let targets = cluster.nodes.iter().map(target).collect::<Result<_, _>>()?;
         let (topology, tls) = (Some(cluster.topology.clone()), Some(cluster.tls.clone()));

@@ -1,50 +1,58 @@
 //! This module tells peers what this node holds, and hears what they hold: again and again, one task
 //! per neighbour.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chartmesh_record::{NodeName, RegionName};
-use chartmesh_store::Standing;
 use chartmesh_wire::{Purpose, decode_aged, proto};
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
 
-use crate::core::{Core, lock, refused};
+use crate::choose::Distance;
+use crate::core::{Core, lock};
 use crate::freshness;
+use crate::ledger::Edition;
 use crate::limits::{
     EXCHANGE_PAUSE, EXCHANGE_PAUSE_WIDE, EXCHANGE_RETRY, EXCHANGE_TIMEOUT, EXCHANGE_WAIT,
     NEIGHBOURS,
 };
+use crate::troubles::{Refused, refused};
 
 /// What has been said between this node and a peer.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Session {
     /// The last answer of the peer's.
-    life: u64,
-    revision: u64,
+    heard: Edition,
     /// The last of our own that it has.
-    own_life: u64,
-    own_revision: u64,
+    told: Edition,
 }
 
-/// The peers that this node exchanges with, in lists: one of each list at a time, the next one when
-/// it does not answer.
-pub(crate) fn neighbours(core: &Core) -> Vec<Vec<NodeName>> {
+/// Nodes of which some are exchanged with: all of the own region, a few of each other one.
+#[derive(Debug)]
+pub(crate) struct Neighbourhood {
+    /// In the order of preference, which differs from node to node.
+    nodes: Vec<NodeName>,
+    /// Those that somebody exchanges with.
+    taken: Mutex<BTreeSet<NodeName>>,
+    /// With how many at one time.
+    pub(crate) places: usize,
+}
+
+/// The nodes that this one exchanges with.
+pub(crate) fn neighbourhoods(core: &Core) -> Vec<Arc<Neighbourhood>> {
     let setup = &core.setup;
-    let in_region = |region: &RegionName| {
+    let neighbourhood = |region: &RegionName| {
         let mut nodes: Vec<_> = setup.peers.iter().filter(|peer| peer.region == *region).collect();
         nodes.sort_by_key(|peer| weight(&setup.me, &peer.name));
-        nodes.into_iter().map(|peer| peer.name.clone()).collect::<Vec<_>>()
+        let nodes: Vec<_> = nodes.into_iter().map(|peer| peer.name.clone()).collect();
+        let most = if *region == setup.region { nodes.len() } else { NEIGHBOURS };
+        let places = most.min(nodes.len());
+        Arc::new(Neighbourhood { nodes, taken: Mutex::default(), places })
     };
-    let mut lists: Vec<Vec<NodeName>> =
-        in_region(&setup.region).into_iter().map(|peer| vec![peer]).collect();
-    for region in setup.regions.iter().filter(|region| **region != setup.region) {
-        let nodes = in_region(region);
-        let list = |first| nodes.iter().skip(first).step_by(NEIGHBOURS).cloned().collect();
-        lists.extend((0..NEIGHBOURS.min(nodes.len())).map(list));
-    }
-    lists
+    setup.regions.iter().map(neighbourhood).collect()
 }
 
 fn weight(me: &NodeName, peer: &NodeName) -> [u8; 32] {
@@ -52,106 +60,127 @@ fn weight(me: &NodeName, peer: &NodeName) -> [u8; 32] {
     hash.chain_update(peer.as_str()).finalize().into()
 }
 
-/// Exchanges with one node of a list after the other.
-pub(crate) async fn keep_exchanging(core: Arc<Core>, list: Vec<NodeName>) {
-    for peer in list.iter().cycle() {
-        let mut session = Session::default();
-        loop {
-            if let Err(status) = exchange(&core, peer, &mut session).await {
-                tracing::debug!(%peer, %status, "no exchange");
-                let more = core.setup.random.bits() % (2 * EXCHANGE_RETRY.as_millis() as u64);
-                sleep(EXCHANGE_RETRY + Duration::from_millis(more)).await;
-                break;
+impl Neighbourhood {
+    /// Takes the next node that nobody exchanges with, in turn.
+    fn take(&self, turn: &mut usize) -> Option<&NodeName> {
+        let mut taken = lock(&self.taken);
+        for _ in 0..self.nodes.len() {
+            let node = &self.nodes[*turn % self.nodes.len()];
+            *turn += 1;
+            if taken.insert(node.clone()) {
+                return Some(node);
             }
-            let mate = core.peer(peer).is_some_and(|peer| peer.region == core.setup.region);
-            sleep(if mate { EXCHANGE_PAUSE } else { EXCHANGE_PAUSE_WIDE }).await;
         }
+        None
+    }
+
+    fn leave(&self, node: &NodeName) {
+        lock(&self.taken).remove(node);
+    }
+}
+
+/// Exchanges with one node, and with the next one when it does not answer.
+pub(crate) async fn keep_exchanging(core: Arc<Core>, neighbourhood: Arc<Neighbourhood>) {
+    let mut turn = 0;
+    // There are as many nodes as places at the least.
+    while let Some(peer) = neighbourhood.take(&mut turn) {
+        let status = exchange_until_it_fails(&core, peer).await;
+        tracing::debug!(%peer, %status, "no exchange");
+        let spread = u64::try_from(EXCHANGE_RETRY.as_millis() * 2).unwrap_or(u64::MAX);
+        let more = Duration::from_millis(core.setup.random.bits() % spread);
+        sleep(EXCHANGE_RETRY + more).await;
+        neighbourhood.leave(peer);
+    }
+}
+
+async fn exchange_until_it_fails(core: &Core, peer: &NodeName) -> Status {
+    let wide = core.peer(peer).is_some_and(|peer| core.distance(peer) == Distance::Wide);
+    let pause = if wide { EXCHANGE_PAUSE_WIDE } else { EXCHANGE_PAUSE };
+    let mut hurry = core.hurry.subscribe();
+    let mut session = Session::default();
+    loop {
+        match exchange(core, peer, session).await {
+            Ok(next) => session = next,
+            Err(status) => return status,
+        }
+        // Whoever waits does not wait for this.
+        let _ = timeout(pause, hurry.changed()).await;
     }
 }
 
 /// One question and its answer.
-async fn exchange(
-    core: &Core,
-    peer: &NodeName,
-    session: &mut Session,
-) -> Result<(), tonic::Status> {
-    let (report, own) = {
-        let mut ledger = lock(&core.ledger);
-        ledger.refresh(&core.setup.store);
-        let report = ledger.since(session.own_life, session.own_revision);
-        (report, (ledger.life, ledger.revision))
-    };
+async fn exchange(core: &Core, peer: &NodeName, session: Session) -> Result<Session, Status> {
+    core.ledger.refresh(core);
+    let (report, told) = core.ledger.report(session.told);
     // The first answer comes at once: it tells how far away the peer is.
-    let first = session.life == 0;
+    let first = session.heard == Edition::default();
     let wait = if first { Duration::ZERO } else { EXCHANGE_WAIT };
     let request = proto::ExchangeRequest {
         report: Some(report),
-        life: session.life,
-        revision: session.revision,
-        wait_ms: wait.as_millis() as u32,
+        life: session.heard.life,
+        revision: session.heard.revision,
+        wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
     };
     let asked = core.now();
     let mut client = core.client(peer, Purpose::Heartbeat);
-    let answer = tokio::time::timeout(EXCHANGE_TIMEOUT, client.exchange(request)).await;
-    let answer = answer.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
-    let answer = answer?.into_inner();
+    let answer = timeout(EXCHANGE_TIMEOUT, client.exchange(request)).await;
+    let answer = answer.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner();
     for aged in &answer.statements {
         match decode_aged(aged) {
-            Ok((statement, age)) => freshness::learn(core, statement, asked, age),
-            Err(error) => refused(peer, "statement", error),
+            Ok((statement, age)) => {
+                let region = statement.region();
+                if !freshness::learn(core, statement, asked, age) {
+                    refused(peer, Refused::Report, format_args!("a statement of {region}"));
+                }
+            }
+            Err(error) => refused(peer, Refused::Report, error),
         }
     }
-    let waited = Duration::from_millis(u64::from(answer.waited_ms));
-    let rtt = core.since(asked).saturating_sub(waited);
-    let half = i64::try_from((waited + rtt / 2).as_millis()).unwrap_or(i64::MAX);
-    core.views.with(peer, |view| {
-        view.heard = Some(core.now());
-        view.rtt = Some(rtt);
-        view.clock_offset_ms = Some(answer.wall - asked.wall - half);
-    });
-    if let Some(report) = &answer.report
-        && let Err(error) = core.views.learn(core, peer, report)
-    {
-        refused(peer, "report", &error);
-        return Err(tonic::Status::internal(error.to_string()));
+    measure(core, peer, asked, &answer);
+    if let Some(report) = &answer.report {
+        core.views.learn(core, peer, report).map_err(|error| {
+            refused(peer, Refused::Report, &error);
+            Status::internal(error.to_string())
+        })?;
     }
     compare(core, peer, &answer);
-    *session = Session {
-        life: answer.life,
-        revision: answer.revision,
-        own_life: own.0,
-        own_revision: own.1,
-    };
-    Ok(())
+    let heard = Edition { life: answer.life, revision: answer.revision };
+    // A process that began since has forgotten what it was told.
+    let forgot = !first && heard.life != session.heard.life;
+    Ok(Session { heard, told: if forgot { Edition::default() } else { told } })
+}
+
+/// Notes how far away a peer is, and what its clock said half way.
+fn measure(
+    core: &Core,
+    peer: &NodeName,
+    asked: crate::core::Moment,
+    answer: &proto::ExchangeResponse,
+) {
+    let waited = Duration::from_millis(answer.waited_ms.into());
+    let took = core.setup.clock.monotonic().saturating_sub(asked.monotonic);
+    let rtt = took.saturating_sub(waited);
+    let then = i64::try_from((waited + rtt / 2).as_millis()).unwrap_or(i64::MAX);
+    let offset = answer.wall.saturating_sub(asked.wall).saturating_sub(then);
+    core.views.measured(core, peer, rtt, offset);
 }
 
 /// Who holds the same must have the same.
 fn compare(core: &Core, peer: &NodeName, answer: &proto::ExchangeResponse) {
-    let standing = core.setup.store.standing();
-    let diverges = answer.horizon == horizon_hash(&standing)[..]
-        && answer.digest != standing.digest.to_bytes()[..];
+    let summary = core.ledger.summary();
+    let diverges = answer.horizon == summary.horizon[..]
+        && answer.digest != summary.digest.to_bytes()[..];
     let mut troubles = lock(&core.troubles);
-    if diverges {
-        troubles.divergence.entry(peer.clone()).or_insert_with(|| {
-            let text = format!(
-                "{peer} holds the same change sets and makes something else of them; \
-                 `chartmesh verify --deep` tells which of the two is wrong"
-            );
-            tracing::error!(%peer, "equal horizons, different digests");
-            core.alarm("divergence", text)
-        });
-    } else {
+    if !diverges {
         troubles.divergence.remove(peer);
+        return;
     }
-}
-
-/// All cursors, in 32 bytes.
-pub(crate) fn horizon_hash(standing: &Standing) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for cursor in standing.horizon.values() {
-        hash.update(cursor.origin.as_str());
-        hash.update(cursor.seq.0.to_be_bytes());
-        hash.update(cursor.hash.0);
-    }
-    hash.finalize().into()
+    troubles.divergence.entry(peer.clone()).or_insert_with(|| {
+        let text = format!(
+            "{peer} holds the same change sets and makes something else of them; \
+             `chartmesh verify --deep` tells which of the two is wrong"
+        );
+        tracing::error!(%peer, "equal horizons, different digests");
+        core.alarm("divergence", text)
+    });
 }

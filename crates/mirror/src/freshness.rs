@@ -5,52 +5,100 @@
 //! smaller. A statement is shown once the node holds all that it is about.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chartmesh_record::{AsOf, RegionName, Statement, mutant};
+use bytes::Bytes;
+use chartmesh_record::{AsOf, Cursor, NodeName, RegionName, Statement, Timestamp, mutant};
 use chartmesh_wire::proto;
 use chartmesh_wire::{decode_aged, decode_note, encode_aged, encode_note};
+use tokio::sync::watch;
 
 use crate::core::{Core, Moment, lock};
-use crate::limits::CANDIDATES;
+use crate::limits::{CANDIDATES, LOOK_KEPT};
 use crate::status::{Freshness, RegionFreshness, SilentFreshness};
 
 /// What is known of the regions' statements.
-#[derive(Debug, Default)]
-pub(crate) struct Table(BTreeMap<RegionName, Entry>);
+#[derive(Debug)]
+pub(crate) struct Freshnesses(Mutex<Table>);
+
+#[derive(Debug)]
+struct Table {
+    entries: BTreeMap<RegionName, Entry>,
+    /// Tells when the store holds more.
+    applied: watch::Receiver<u64>,
+    /// What was shown last.
+    look: Option<Look>,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
     /// Those whose changes this node does not hold yet, the newest last.
-    candidates: VecDeque<Known>,
-    shown: Option<Known>,
+    candidates: VecDeque<Shown>,
+    shown: Option<Shown>,
 }
 
 /// A statement, and how old it was at some moment.
 #[derive(Clone, Debug)]
-struct Known {
-    statement: Statement,
+pub(crate) struct Shown {
+    pub(crate) statement: Arc<Statement>,
     at: Moment,
     age: Duration,
 }
 
-impl Known {
-    fn age_now(&self, core: &Core) -> Duration {
-        self.age + core.since(self.at)
+/// What requests are answered with until it is looked again.
+#[derive(Debug)]
+struct Look {
+    /// When it was looked, by the monotonic clock.
+    at: Duration,
+    regions: Vec<(RegionName, Option<Point>)>,
+    silent: Vec<(NodeName, RegionName, Point)>,
+}
+
+/// An instant, and how old it was at some moment.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    instant: Timestamp,
+    at: Moment,
+    age: Duration,
+}
+
+impl Shown {
+    fn age_at(&self, now: Moment) -> Duration {
+        self.age.saturating_add(self.at.until(now))
     }
 
     /// Whether the node holds all that it is about: the feed, and what else its region has ordered.
     fn is_held(&self, core: &Core) -> bool {
+        if !core.holds(&self.statement.feed) {
+            return false;
+        }
         let region = self.statement.region();
-        let store = &core.setup.store;
-        let held =
-            |cursor: &chartmesh_record::Cursor| store.cursor(&cursor.origin).seq >= cursor.seq;
-        let own = |cursor: &&chartmesh_record::Cursor| {
-            core.region_of(&cursor.origin).as_ref() == Some(&region)
-        };
-        held(&self.statement.feed)
-            && (mutant("statement-before-its-journals")
-                || self.statement.holds.iter().filter(own).all(held))
+        let own = |cursor: &&Cursor| core.region_of(&cursor.origin) == region;
+        mutant("statement-before-its-journals")
+            || self.statement.holds.iter().filter(own).all(|cursor| core.holds(cursor))
+    }
+}
+
+impl Point {
+    fn as_of(&self, now: Moment) -> AsOf {
+        AsOf { instant: self.instant, age: self.age.saturating_add(self.at.until(now)) }
+    }
+}
+
+impl Freshnesses {
+    pub(crate) fn new(applied: watch::Receiver<u64>) -> Self {
+        Self(Mutex::new(Table { entries: BTreeMap::new(), applied, look: None }))
+    }
+}
+
+impl Table {
+    /// Shows what has come to be held.
+    fn settle(&mut self, core: &Core) {
+        if self.applied.has_changed().unwrap_or(false) {
+            self.applied.mark_unchanged();
+            self.entries.values_mut().for_each(|entry| entry.settle(core));
+        }
     }
 }
 
@@ -62,122 +110,156 @@ impl Entry {
         }
     }
 
-    fn newest(&self) -> Option<&Known> {
+    fn newest(&self) -> Option<&Shown> {
         self.candidates.back().or(self.shown.as_ref())
     }
 }
 
-/// Takes in a statement that had this age when a question was sent.
-pub(crate) fn learn(core: &Core, statement: Statement, asked: Moment, age: Duration) {
+/// Takes in a statement that had this age at a moment: for one from a peer, when it was asked. Says
+/// whether it is of this mesh.
+pub(crate) fn learn(core: &Core, statement: Statement, asked: Moment, age: Duration) -> bool {
     let region = statement.region();
     if !core.setup.regions.contains(&region) {
-        return;
+        return false;
     }
-    let known = Known { statement, at: asked, age };
-    let mut table = lock(&core.freshness);
-    let entry = table.0.entry(region).or_default();
-    entry.settle(core);
-    let fresher = |newest: &Known| newest.age_now(core) <= known.age_now(core);
+    let learnt = Shown { statement: Arc::new(statement), at: asked, age };
+    let now = core.now();
+    let mut table = lock(&core.freshness.0);
+    table.settle(core);
+    let entry = table.entries.entry(region).or_default();
+    let fresher = |newest: &Shown| newest.age_at(now) <= learnt.age_at(now);
     if entry.newest().is_some_and(fresher) {
-        return;
+        return true;
     }
     if entry.candidates.len() == CANDIDATES {
+        // The older ones stay: they will be held first.
         entry.candidates.pop_back();
     }
-    entry.candidates.push_back(known);
+    entry.candidates.push_back(learnt);
     entry.settle(core);
+    true
 }
 
-/// The statements that this node shows, with their ages now.
-fn shown(core: &Core) -> BTreeMap<RegionName, (Statement, Duration)> {
-    let mut shown = BTreeMap::new();
-    {
-        let mut table = lock(&core.freshness);
-        for (region, entry) in &mut table.0 {
-            entry.settle(core);
-            if let Some(known) = &entry.shown {
-                shown.insert(region.clone(), (known.statement.clone(), known.age_now(core)));
-            }
-        }
-    }
-    if let Some((statement, age)) = core.setup.orderer.stated() {
-        let own = shown.entry(core.setup.region.clone());
-        let own = own.or_insert_with(|| (statement.clone(), age));
-        if age < own.1 {
-            *own = (statement, age);
+/// The statements that this node shows.
+pub(crate) fn shown(core: &Core) -> BTreeMap<RegionName, Shown> {
+    let stated = core.setup.orderer.stated();
+    let now = core.now();
+    let mut table = lock(&core.freshness.0);
+    table.settle(core);
+    let shown = table.entries.iter().filter_map(|(region, entry)| {
+        entry.shown.as_ref().map(|shown| (region.clone(), shown.clone()))
+    });
+    let mut shown: BTreeMap<_, _> = shown.collect();
+    drop(table);
+    if let Some((statement, age)) = stated {
+        let own = &core.setup.region;
+        if shown.get(own).is_none_or(|shown| age < shown.age_at(now)) {
+            shown.insert(own.clone(), Shown { statement: Arc::new(statement), at: now, age });
         }
     }
     shown
 }
 
-/// What is told to a peer: what this node shows, as old as it is.
-pub(crate) fn told(core: &Core) -> Vec<proto::AgedStatement> {
-    let aged = |(statement, age): (Statement, Duration)| {
-        let age = if mutant("age-dropped-by-relay") { Duration::ZERO } else { age };
-        encode_aged(&statement, age)
-    };
-    shown(core).into_values().map(aged).collect()
+/// What a peer is told of a statement: as old as it is now, with what the peer has to hold to show it.
+pub(crate) fn tell(core: &Core, region: &RegionName, shown: &Shown) -> proto::AgedStatement {
+    let mut statement = Statement::clone(&shown.statement);
+    statement.holds.retain(|cursor| core.region_of(&cursor.origin) == *region);
+    let age = if mutant("age-dropped-by-relay") { Duration::ZERO } else { shown.age_at(core.now()) };
+    encode_aged(&statement, age)
 }
 
 /// How fresh everything is.
 pub(crate) fn look(core: &Core) -> Freshness {
-    let mut shown = shown(core);
-    let mut silent = Vec::new();
-    for (region, (statement, age)) in &shown {
-        for node in &statement.silent {
-            if node.node == core.setup.me {
-                continue;
-            }
-            let before = statement.at.0.saturating_sub(node.since.0);
-            let before = Duration::from_millis(u64::try_from(before).unwrap_or(0));
-            silent.push(SilentFreshness {
-                node: node.node.clone(),
-                region: region.clone(),
-                as_of: AsOf { instant: node.since, age: *age + before },
-            });
-        }
+    let now = core.now();
+    let isolated = core.setup.orderer.isolated_since().is_some();
+    let kept = |look: &Look| look.at + LOOK_KEPT > now.monotonic;
+    let table = lock(&core.freshness.0);
+    if let Some(look) = table.look.as_ref().filter(|look| kept(look)) {
+        return look.freshness(core, now, isolated);
     }
-    if core.setup.orderer.isolated_since().is_some() {
-        silent.push(SilentFreshness {
-            node: core.setup.me.clone(),
-            region: core.setup.region.clone(),
-            as_of: AsOf { instant: core.setup.clock.wall(), age: Duration::ZERO },
-        });
-    }
-    silent.sort_by(|one, other| one.node.cmp(&other.node));
-    let regions = core.setup.regions.iter().map(|region| RegionFreshness {
-        region: region.clone(),
-        as_of: shown.remove(region).map(|(statement, age)| AsOf { instant: statement.at, age }),
-    });
-    let mut regions: Vec<_> = regions.collect();
-    regions.sort_by(|one, other| one.region.cmp(&other.region));
-    Freshness { regions, silent }
+    drop(table);
+    let look = Look::now(core);
+    let freshness = look.freshness(core, core.now(), isolated);
+    lock(&core.freshness.0).look = Some(look);
+    freshness
 }
 
-/// The present feed of each region, as far as it is known.
-pub(crate) fn present(core: &Core) -> BTreeMap<RegionName, Statement> {
-    shown(core).into_iter().map(|(region, (statement, _))| (region, statement)).collect()
+impl Look {
+    fn now(core: &Core) -> Self {
+        let at = core.setup.clock.monotonic();
+        let shown = shown(core);
+        let mut silent = Vec::new();
+        for (region, shown) in &shown {
+            let statement = &shown.statement;
+            for node in statement.silent.iter().filter(|silent| silent.node != core.setup.me) {
+                let before = statement.at.0.saturating_sub(node.since.0);
+                let before = Duration::from_millis(u64::try_from(before).unwrap_or(0));
+                let age = shown.age.saturating_add(before);
+                let point = Point { instant: node.since, at: shown.at, age };
+                silent.push((node.node.clone(), region.clone(), point));
+            }
+        }
+        silent.sort_by(|one, other| one.0.cmp(&other.0));
+        let regions = core.setup.regions.iter().map(|region| {
+            let point = shown.get(region).map(|shown| Point {
+                instant: shown.statement.at,
+                at: shown.at,
+                age: shown.age,
+            });
+            (region.clone(), point)
+        });
+        let mut regions: Vec<_> = regions.collect();
+        regions.sort_by(|one, other| one.0.cmp(&other.0));
+        Self { at, regions, silent }
+    }
+
+    fn freshness(&self, core: &Core, now: Moment, isolated: bool) -> Freshness {
+        let regions = self.regions.iter().map(|(region, point)| RegionFreshness {
+            region: region.clone(),
+            as_of: point.map(|point| point.as_of(now)),
+        });
+        let silent = self.silent.iter().map(|(node, region, point)| SilentFreshness {
+            node: node.clone(),
+            region: region.clone(),
+            as_of: point.as_of(now),
+        });
+        let mut silent: Vec<_> = silent.collect();
+        if isolated {
+            silent.push(SilentFreshness {
+                node: core.setup.me.clone(),
+                region: core.setup.region.clone(),
+                as_of: AsOf { instant: core.setup.clock.wall(), age: Duration::ZERO },
+            });
+            silent.sort_by(|one, other| one.node.cmp(&other.node));
+        }
+        Freshness { regions: regions.collect(), silent }
+    }
 }
 
 /// How fresh everything is, for the disk.
-pub(crate) fn note(core: &Core) -> bytes::Bytes {
-    let wall = core.setup.clock.wall().0;
-    let statements = shown(core).into_values();
-    let statements = statements.map(|(statement, age)| encode_aged(&statement, age)).collect();
-    encode_note(&proto::FreshnessNote { wall, statements })
+pub(crate) fn note(core: &Core) -> Bytes {
+    let shown = shown(core);
+    let now = core.now();
+    let statements =
+        shown.values().map(|shown| encode_aged(&shown.statement, shown.age_at(now))).collect();
+    encode_note(&proto::FreshnessNote { wall: now.wall, statements })
 }
 
 /// Goes on from what was noted. Whether its changes survived is looked at like for any other.
-pub(crate) fn recall(core: &Core, note: bytes::Bytes) {
+pub(crate) fn recall(core: &Core, note: Bytes) {
     let note = match decode_note(note) {
         Ok(note) => note,
         Err(error) => return tracing::warn!(%error, "a note about freshness cannot be read"),
     };
     let now = core.now();
-    let passed = Duration::from_millis(u64::try_from(now.wall - note.wall).unwrap_or(0));
+    let passed = u64::try_from(now.wall.saturating_sub(note.wall)).unwrap_or(0);
+    let passed = Duration::from_millis(passed);
     for aged in &note.statements {
-        if let Ok((statement, age)) = decode_aged(aged) {
-            learn(core, statement, now, age + passed);
+        match decode_aged(aged) {
+            Ok((statement, age)) => {
+                learn(core, statement, now, age.saturating_add(passed));
+            }
+            Err(error) => tracing::warn!(%error, "a noted statement cannot be read"),
         }
     }
 }

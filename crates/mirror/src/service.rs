@@ -1,40 +1,89 @@
 //! This module answers other nodes: what this one holds, and the changes of a feed from a place on.
+//! Each call is one of a node of the mesh, and each node may make so many at one time.
 
-use std::io::Write;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chartmesh_record::{ChainHash, Cursor, NodeName, Seq};
-use chartmesh_store::FeedError;
+use chartmesh_record::NodeName;
 use chartmesh_wire::proto::mirror_server::{self, MirrorServer};
-use chartmesh_wire::raft::decode_cursor;
-use chartmesh_wire::{Canonical, PeerIdentity, proto};
-use tokio::sync::{Semaphore, mpsc};
+use chartmesh_wire::{PeerIdentity, proto};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use zstd::stream::write::Encoder;
 
-use crate::core::{Core, lock, refused};
-use crate::exchange::horizon_hash;
-use crate::freshness;
+use crate::core::{Core, lock};
+use crate::give::give;
+use crate::ledger::Edition;
 use crate::limits::{
-    CHUNK_BYTES, EXCHANGE_WAIT, MESSAGE_BYTES, PULL_LEVEL, PULL_STALLED, PULL_WAIT, PULLS_SERVED,
+    EXCHANGE_WAIT, EXCHANGES_SERVED_PER_PEER, MESSAGE_BYTES, PULLS_SERVED, PULLS_SERVED_PER_PEER,
 };
+use crate::troubles::{Refused, refused};
 
 /// The service of a node's mirroring. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Services {
     core: Arc<Core>,
-    served: Arc<Semaphore>,
+    exchanges: Arc<Calls>,
+    pulls: Arc<Calls>,
+}
+
+/// How many calls are being answered, by peer.
+#[derive(Debug)]
+struct Calls {
+    open: Mutex<BTreeMap<NodeName, usize>>,
+    most_per_peer: usize,
+    most: usize,
+}
+
+/// A call that is being answered, as long as it lives.
+#[derive(Debug)]
+struct Call {
+    calls: Arc<Calls>,
+    peer: NodeName,
+}
+
+impl Calls {
+    fn new(most_per_peer: usize, most: usize) -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), most_per_peer, most })
+    }
+
+    /// Begins to answer one more call of a peer's, if it may make one.
+    fn begin(self: &Arc<Self>, peer: &NodeName) -> Result<Call, Status> {
+        let mut open = lock(&self.open);
+        let all: usize = open.values().sum();
+        let own = open.get(peer).copied().unwrap_or(0);
+        if own >= self.most_per_peer || all >= self.most {
+            drop(open);
+            refused(peer, Refused::Calls, format_args!("{own} calls are open, {all} of all"));
+            return Err(Status::resource_exhausted("too many calls are open"));
+        }
+        open.insert(peer.clone(), own + 1);
+        Ok(Call { calls: Arc::clone(self), peer: peer.clone() })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut open = lock(&self.calls.open);
+        match open.get_mut(&self.peer) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                open.remove(&self.peer);
+            }
+        }
+    }
 }
 
 impl Services {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, served: Arc::new(Semaphore::new(PULLS_SERVED)) }
+        let exchanges = Calls::new(EXCHANGES_SERVED_PER_PEER, usize::MAX);
+        let pulls = Calls::new(PULLS_SERVED_PER_PEER, PULLS_SERVED);
+        Self { core, exchanges, pulls }
     }
 
-    /// What other nodes call.
+    /// What other nodes call. The extensions of every request must hold a [`PeerIdentity`].
     #[must_use]
     pub fn mirror(&self) -> MirrorServer<Self> {
         MirrorServer::new(self.clone())
@@ -45,11 +94,15 @@ impl Services {
     /// Who calls: another node of the mesh.
     fn peer<T>(&self, request: &Request<T>) -> Result<NodeName, Status> {
         let Some(PeerIdentity(peer)) = request.extensions().get::<PeerIdentity>() else {
+            refused("unknown", Refused::Stranger, "the connection has no identity");
             return Err(Status::unauthenticated("who calls is not known"));
         };
         if self.core.peer(peer).is_none() {
-            refused(peer, "stranger", "it is no other node of this mesh");
+            refused(peer, Refused::Stranger, "it is no other node of this mesh");
             return Err(Status::permission_denied("only nodes of the mesh exchange feeds"));
+        }
+        if *self.core.ending.borrow() {
+            return Err(Status::unavailable("this node is stopping"));
         }
         Ok(peer.clone())
     }
@@ -64,41 +117,30 @@ impl mirror_server::Mirror for Services {
         request: Request<proto::ExchangeRequest>,
     ) -> Result<Response<proto::ExchangeResponse>, Status> {
         let peer = self.peer(&request)?;
+        let _call = self.exchanges.begin(&peer)?;
         let core = &self.core;
         let message = request.into_inner();
         if let Some(report) = &message.report {
             core.views.learn(core, &peer, report).map_err(|error| {
-                refused(&peer, "report", &error);
+                refused(&peer, Refused::Report, &error);
                 Status::invalid_argument(error.to_string())
             })?;
         }
-        let began = core.now();
+        let began = core.setup.clock.monotonic();
+        let known = Edition { life: message.life, revision: message.revision };
         let wait = Duration::from_millis(message.wait_ms.into()).min(EXCHANGE_WAIT);
-        let deadline = Instant::now() + wait;
-        let mut changes = core.setup.store.subscribe();
-        let (life, revision, report) = loop {
-            changes.mark_unchanged();
-            let (life, revision, report) = {
-                let mut ledger = lock(&core.ledger);
-                ledger.refresh(&core.setup.store);
-                let report = ledger.since(message.life, message.revision);
-                (ledger.life, ledger.revision, report)
-            };
-            if !report.holdings.is_empty() || Instant::now() >= deadline {
-                break (life, revision, report);
-            }
-            let _ = timeout_at(deadline, changes.changed()).await;
-        };
-        let standing = core.setup.store.standing();
+        wait_for_news(core, known, wait).await;
+        let answer = core.ledger.answer(core, known);
+        let waited = core.setup.clock.monotonic().saturating_sub(began);
         Ok(Response::new(proto::ExchangeResponse {
-            life,
-            revision,
-            report: Some(report),
-            statements: freshness::told(core),
+            life: answer.edition.life,
+            revision: answer.edition.revision,
+            report: Some(answer.report),
+            statements: answer.statements,
             wall: core.setup.clock.wall().0,
-            horizon: horizon_hash(&standing).to_vec().into(),
-            digest: standing.digest.to_bytes().to_vec().into(),
-            waited_ms: u32::try_from(core.since(began).as_millis()).unwrap_or(u32::MAX),
+            horizon: answer.summary.horizon.to_vec().into(),
+            digest: answer.summary.digest.to_bytes().to_vec().into(),
+            waited_ms: u32::try_from(waited.as_millis()).unwrap_or(u32::MAX),
         }))
     }
 
@@ -107,105 +149,55 @@ impl mirror_server::Mirror for Services {
         request: Request<Streaming<proto::PullRequest>>,
     ) -> Result<Response<Self::PullStream>, Status> {
         let peer = self.peer(&request)?;
-        let place = Arc::clone(&self.served).try_acquire_owned();
-        let place = place.map_err(|_| Status::resource_exhausted("too many feeds are pulled"))?;
-        let (chunks, answers) = mpsc::channel(1);
+        let call = self.pulls.begin(&peer)?;
+        let (pieces, answers) = mpsc::channel(1);
         let core = Arc::clone(&self.core);
         let requests = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = give(&core, &peer, requests, &chunks).await {
+            let mut ending = core.ending.subscribe();
+            let ended = tokio::select! {
+                ended = give(&core, &peer, requests, &pieces) => ended,
+                _ = ending.wait_for(|ending| *ending) => {
+                    Err(Status::unavailable("this node is stopping"))
+                }
+            };
+            if let Err(status) = ended {
                 tracing::debug!(%peer, %status, "a pull ends");
-                let _ = chunks.send(Err(status)).await;
+                // Whoever has gone does not hear it.
+                let _ = pieces.try_send(Err(status));
             }
-            drop(place);
+            drop(call);
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 }
 
-/// Gives one feed, chunk by chunk, as it is asked for.
-async fn give(
-    core: &Core,
-    peer: &NodeName,
-    mut requests: Streaming<proto::PullRequest>,
-    chunks: &mpsc::Sender<Result<proto::PullResponse, Status>>,
-) -> Result<(), Status> {
-    let bad = |why: &str| Status::invalid_argument(why.to_owned());
-    let mut encoder = Encoder::new(Vec::new(), PULL_LEVEL).map_err(|e| bad(&e.to_string()))?;
-    let mut at: Option<Cursor> = None;
-    loop {
-        // Whoever does not ask for more within this time has gone.
-        let next = tokio::time::timeout(PULL_STALLED * 10, requests.message()).await;
-        let Ok(Some(request)) = next.map_err(|_| Status::cancelled("not asked any more"))? else {
-            return Ok(());
-        };
-        let after = match (at.take(), &request.after) {
-            (Some(at), _) => at,
-            (None, Some(after)) => decode_cursor(after).map_err(|e| bad(&e.to_string()))?,
-            (None, None) => return Err(bad("the place to begin at is missing")),
-        };
-        core.views.acknowledged(core, peer, &after, Seq(request.synced));
-        let wait = Duration::from_millis(request.wait_ms.into()).min(PULL_WAIT);
-        let bytes = usize::try_from(request.max_bytes).unwrap_or(0).clamp(1, CHUNK_BYTES);
-        let changes = next_changes(core, &after, bytes, wait).await?;
-        let length = frame(&mut encoder, &changes).map_err(|e| Status::internal(e.to_string()))?;
-        let bytes = std::mem::take(encoder.get_mut());
-        let last = changes.last().map(|(change, hash)| (change.change_set().seq, *hash));
-        at = Some(match last {
-            Some((seq, hash)) => Cursor { origin: after.origin, seq, hash },
-            None => after,
-        });
-        metrics::counter!("chartmesh_mirror_given_bytes_total").increment(bytes.len() as u64);
-        let response = proto::PullResponse { changes: bytes.into(), length: length as u64 };
-        if chunks.send(Ok(response)).await.is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// What follows on a place; waits for it if there is nothing.
-async fn next_changes(
-    core: &Core,
-    after: &Cursor,
-    bytes: usize,
-    wait: Duration,
-) -> Result<Vec<(Canonical, ChainHash)>, Status> {
+/// Waits until more is held than an asker knows, or until the time is over.
+async fn wait_for_news(core: &Core, known: Edition, wait: Duration) {
     let deadline = Instant::now() + wait;
-    let mut news = core.setup.store.subscribe();
+    let mut applied = core.setup.store.subscribe();
+    let mut synced = core.synced.subscribe();
+    let mut ending = core.ending.subscribe();
     loop {
-        news.mark_unchanged();
-        let changes = core.setup.blocking.run(|| core.setup.store.feed(after, bytes));
-        let changes = changes.map_err(|error| match error {
-            FeedError::Forked { held } => Status::failed_precondition(format!(
-                "{} of {} has another hash here: {}",
-                held.seq, held.origin, held.hash
-            )),
-            FeedError::Corrupt(corrupt) => {
-                tracing::error!(%corrupt, "a feed cannot be given");
-                Status::data_loss(corrupt.to_string())
-            }
-        })?;
-        if !changes.is_empty() || Instant::now() >= deadline {
-            return Ok(changes);
+        applied.mark_unchanged();
+        synced.mark_unchanged();
+        let rest = core.ledger.refresh(core);
+        if core.ledger.has_news(known) || Instant::now() >= deadline || *ending.borrow() {
+            return;
         }
-        let _ = timeout_at(deadline, news.changed()).await;
+        // What came within the rest is looked at after it.
+        let until = rest.map_or(deadline, |rest| (Instant::now() + rest).min(deadline));
+        if rest.is_some() {
+            tokio::time::sleep_until(until).await;
+            continue;
+        }
+        let changed = async {
+            tokio::select! {
+                _ = applied.changed() => {}
+                _ = synced.changed() => {}
+                _ = ending.changed() => {}
+            }
+        };
+        let _ = timeout_at(until, changed).await;
     }
-}
-
-/// Puts change sets into the stream. Says how many bytes they are.
-fn frame(
-    encoder: &mut Encoder<'static, Vec<u8>>,
-    changes: &[(Canonical, ChainHash)],
-) -> std::io::Result<usize> {
-    let mut length = 0;
-    for (change, _) in changes {
-        let bytes = change.bytes();
-        encoder.write_all(&(bytes.len() as u64).to_be_bytes())?;
-        encoder.write_all(bytes)?;
-        length += 8 + bytes.len();
-    }
-    if length > 0 {
-        encoder.flush()?;
-    }
-    Ok(length)
 }

@@ -20,7 +20,7 @@ mod process;
 mod settings;
 mod topology;
 
-pub use audit::{AuditError, Audited, audit};
+pub use audit::{Audited, NoAnswer, Operator};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
 pub use chartmesh_region::{IsolationWrites, Profile};
 pub use clock::{SystemClock, SystemRandom};

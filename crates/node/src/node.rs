@@ -379,10 +379,12 @@ fn api(
             Role::Mirror => chartmesh_ops::Role::Mirror,
         },
         version: software.clone(),
+        disk_reserve_bytes: config.settings.disk_reserve_bytes,
     };
     let alarms = move || credentials.as_ref().map_or_else(Vec::new, |own| own.alarms());
-    let exporter = environment.exporter.clone();
-    let observer = Observer::new(facts, store.clone(), region.clone(), mirror.clone(), exporter);
+    let (exporter, clock) = (environment.exporter.clone(), Arc::clone(&environment.clock));
+    let (held, part, following) = (store.clone(), region.clone(), mirror.clone());
+    let observer = Observer::new(facts, held, part, following, exporter, clock);
     let observer = Arc::new(observer.also(alarms));
     let pages = Pages {
         metrics: Box::new({

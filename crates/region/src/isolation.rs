@@ -149,14 +149,18 @@ async fn come_back(core: &Core, leader: Option<&NodeName>) {
 
 /// One question.
 async fn ask(core: &Core, leader: Option<&NodeName>) -> Option<Answer> {
+    let (token, isolated) = {
+        let state = core.isolation.state();
+        (state.token, state.isolated.is_some())
+    };
     let request = proto::AskRequest {
-        token: core.isolation.state().token,
-        isolated: core.isolation.since().is_some(),
+        token,
+        isolated,
         journals: journals(core).iter().map(encode_cursor).collect(),
     };
     let asked = core.now();
     let response = match leader {
-        Some(leader) if *leader == core.me => Some(answer(core, &core.me, &request)),
+        Some(leader) if *leader == core.me => Some(answer(core, leader, &request)),
         Some(leader) => ask_at(core, leader, request).await,
         None => match core.someone() {
             Some(voter) => ask_at(core, &voter, request).await,

@@ -43,12 +43,12 @@ pub fn decode_statement(message: &proto::Statement) -> Result<Statement, WireErr
     })
 }
 
-/// A statement and how old it is, as a message.
+/// A statement and how old it is, as a message. The age is rounded up: it never gets younger.
 #[must_use]
 pub fn encode_aged(statement: &Statement, age: Duration) -> proto::AgedStatement {
     proto::AgedStatement {
         statement: Some(encode_statement(statement)),
-        age: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        age: u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
     }
 }
 
@@ -96,6 +96,9 @@ mod tests {
         };
         let age = Duration::from_millis(1_234);
 
-        assert_eq!(decode_aged(&encode_aged(&statement, age)), Ok((statement, age)));
+        assert_eq!(decode_aged(&encode_aged(&statement, age)), Ok((statement.clone(), age)));
+        let longer = age + Duration::from_nanos(1);
+        let (_, rounded) = decode_aged(&encode_aged(&statement, longer)).expect("a statement");
+        assert!(rounded >= longer, "{rounded:?}");
     }
 }

@@ -79,6 +79,12 @@ proptest! {
         apply_all(&store, &feeds, &[], |_| {});
 
         for feed in &feeds {
+            for place in &feed.places {
+                let chain = store.chain(&place.origin, place.seq).unwrap();
+                prop_assert_eq!(chain, Some(place.hash));
+            }
+            let end = feed.places.last().unwrap();
+            prop_assert_eq!(store.chain(&end.origin, end.seq.next()).unwrap(), None);
             let mut at = feed.places[0].clone();
             while at.seq < feed.places.last().unwrap().seq {
                 let given = store.feed(&at, max).unwrap();

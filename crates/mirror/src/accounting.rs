@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use chartmesh_record::{Alarm, NodeName, Origin, Seq, Timestamp};
+use chartmesh_record::{Alarm, NodeName, Origin, Seq};
 
-use crate::core::{Core, Moment, lock};
-use crate::freshness;
+use crate::core::{Core, lock};
+use crate::freshness::{self, Shown};
 use crate::limits::BEHIND_ALARM;
 use crate::status::{FeedStatus, MirrorStatus, PeerStatus, Pending};
-use crate::views::View;
-
-/// Since when feeds are known further than they are held.
-#[derive(Debug, Default)]
-pub(crate) struct BehindSince(BTreeMap<Origin, (Moment, Timestamp)>);
+use crate::views::Known;
 
 /// Where this node stands among the others.
-pub(crate) fn status(core: &Core, since: &mut BehindSince) -> MirrorStatus {
-    let views = core.views.all(BTreeMap::clone);
-    let feeds = feeds(core, &views);
-    let mut alarms: Vec<Alarm> = {
+pub(crate) fn status(core: &Core) -> MirrorStatus {
+    let shown = freshness::shown(core);
+    let (feeds, peers, pending) = core.views.with(|known| {
+        let feeds = feeds(core, known, &shown);
+        let pending = pending(core, known, &feeds);
+        (feeds, peers(core, known), pending)
+    });
+    let (mut alarms, held_back) = {
         let troubles = lock(&core.troubles);
-        troubles.forks.values().chain(troubles.divergence.values()).cloned().collect()
+        let alarms = troubles.forks.values().chain(troubles.divergence.values());
+        let held_back: Vec<_> = troubles.held_back.values().cloned().collect();
+        (alarms.cloned().collect::<Vec<_>>(), held_back)
     };
-    alarms.extend(behind(core, &feeds, since));
-    let held_back: Vec<_> = lock(&core.troubles).held_back.values().cloned().collect();
     alarms.extend(held_back.iter().map(|held| {
         let text = format!(
             "change set {} of {} cannot be applied: {}; update this node",
@@ -31,117 +31,110 @@ pub(crate) fn status(core: &Core, since: &mut BehindSince) -> MirrorStatus {
         );
         core.alarm("format", text)
     }));
+    alarms.extend(behind(core, &feeds));
     if clock_off(core) {
         let text = "this node's clock is further than clock.max_offset from those of most others";
         alarms.push(core.alarm("clock", text.to_owned()));
     }
-    let peers = core.setup.peers.iter().map(|peer| {
-        let view = views.get(&peer.name);
-        PeerStatus {
-            node: peer.name.clone(),
-            reachable: view.is_some_and(|view| view.is_reachable(core)),
-            rtt: view.and_then(|view| view.rtt),
-            clock_offset_ms: view.and_then(|view| view.clock_offset_ms),
-        }
-    });
-    MirrorStatus {
-        peers: peers.collect(),
-        pending: pending(core, &views),
-        feeds,
-        held_back,
-        alarms,
-    }
+    MirrorStatus { peers, feeds, pending, held_back, alarms }
 }
 
 /// Whether this node's clock is off from those of most reachable peers.
 pub(crate) fn clock_off(core: &Core) -> bool {
     let most = i64::try_from(core.setup.limits.clock_max_offset.as_millis()).unwrap_or(i64::MAX);
-    core.views.all(|views| {
-        let reachable = views.values().filter(|view| view.is_reachable(core));
+    core.views.with(|known| {
+        let reachable = known.nodes.values().filter(|view| view.is_reachable(core));
         let offsets: Vec<i64> = reachable.filter_map(|view| view.clock_offset_ms).collect();
-        let off = offsets.iter().filter(|offset| offset.abs() > most).count();
+        let off = offsets.iter().filter(|offset| offset.saturating_abs() > most).count();
         // Of two clocks nobody knows which is wrong.
         offsets.len() > 1 && 2 * off > offsets.len()
     })
 }
 
-fn feeds(core: &Core, views: &BTreeMap<NodeName, View>) -> Vec<FeedStatus> {
-    let mut known: BTreeMap<Origin, Seq> = BTreeMap::new();
-    for view in views.values().filter(|view| view.is_reachable(core)) {
-        for (origin, holding) in &view.holdings {
-            let seq = known.entry(origin.clone()).or_default();
-            *seq = holding.cursor.seq.max(*seq);
+fn peers(core: &Core, known: &Known) -> Vec<PeerStatus> {
+    let status = |node: &NodeName| {
+        let view = known.nodes.get(node);
+        PeerStatus {
+            node: node.clone(),
+            reachable: known.is_reachable(core, node),
+            rtt: view.and_then(|view| view.rtt),
+            clock_offset_ms: view.and_then(|view| view.clock_offset_ms),
+        }
+    };
+    core.peers().map(|peer| status(&peer.name)).collect()
+}
+
+fn feeds(
+    core: &Core,
+    known: &Known,
+    shown: &BTreeMap<chartmesh_record::RegionName, Shown>,
+) -> Vec<FeedStatus> {
+    let mut furthest: BTreeMap<Origin, Seq> = BTreeMap::new();
+    for origin in known.feeds.keys() {
+        let reachable = known.holders(origin).filter(|(node, _)| known.is_reachable(core, node));
+        if let Some(seq) = reachable.map(|(_, held)| held.cursor.seq).max() {
+            furthest.insert(origin.clone(), seq);
         }
     }
-    let horizon = core.setup.store.horizon();
-    for (origin, cursor) in &horizon {
-        let seq = known.entry(origin.clone()).or_default();
+    for (origin, cursor) in core.setup.store.horizon() {
+        let seq = furthest.entry(origin).or_default();
         *seq = cursor.seq.max(*seq);
     }
-    let present = freshness::present(core);
     let feed = |(origin, known): (Origin, Seq)| {
-        let closed = match core.region_of(&origin).and_then(|region| present.get(&region)) {
-            Some(statement) => match core.journal_of(&origin) {
-                Some(node) => !statement.silent.iter().any(|silent| silent.node == node),
-                None => statement.feed.origin != origin,
-            },
-            None => false,
-        };
+        let statement = shown.get(&core.region_of(&origin)).map(|shown| &shown.statement);
+        let closed = statement.is_some_and(|statement| match core.journal_of(&origin) {
+            Some(node) if node == core.setup.me => !core.setup.orderer.orders(&origin),
+            Some(node) => !statement.silent.iter().any(|silent| silent.node == node),
+            None => statement.feed.origin != origin,
+        });
         FeedStatus { cursor: core.setup.store.cursor(&origin), known, closed }
     };
-    known.into_iter().map(feed).collect()
+    furthest.into_iter().map(feed).collect()
 }
 
-fn behind(core: &Core, feeds: &[FeedStatus], since: &mut BehindSince) -> Vec<Alarm> {
-    let lagging: Vec<&FeedStatus> = feeds.iter().filter(|it| it.known > it.cursor.seq).collect();
-    since.0.retain(|origin, _| lagging.iter().any(|feed| feed.cursor.origin == *origin));
-    let mut alarms = Vec::new();
-    for feed in lagging {
-        let new = || (core.now(), core.setup.clock.wall());
-        let (moment, wall) = *since.0.entry(feed.cursor.origin.clone()).or_insert_with(new);
-        if core.since(moment) > BEHIND_ALARM {
-            let (origin, missing) = (&feed.cursor.origin, feed.known.0 - feed.cursor.seq.0);
-            let text = format!("{missing} change sets of {origin} are known and not here");
-            alarms.push(Alarm { code: "behind", text, since: wall });
-        }
-    }
-    alarms
+fn behind(core: &Core, feeds: &[FeedStatus]) -> Vec<Alarm> {
+    let behind = lock(&core.behind);
+    let late = feeds.iter().filter_map(|feed| {
+        let origin = &feed.cursor.origin;
+        let missing = feed.known.0.saturating_sub(feed.cursor.seq.0);
+        let behind = behind.get(origin).filter(|it| core.since(it.since) > BEHIND_ALARM);
+        let behind = behind.filter(|_| missing > 0)?;
+        let text = format!("{missing} change sets of {origin} are known and not here");
+        Some(Alarm { code: "behind", text, since: behind.since_wall })
+    });
+    late.collect()
 }
 
-/// What no node outside is known to hold: of the own region's feeds none of another region, of the
-/// journals of its nodes no other node.
-fn pending(core: &Core, views: &BTreeMap<NodeName, View>) -> Vec<Pending> {
-    let mut pending = Vec::new();
-    for (origin, cursor) in core.setup.store.horizon() {
-        if core.region_of(&origin).as_ref() != Some(&core.setup.region) {
-            continue;
-        }
-        let journal = core.journal_of(&origin);
-        if journal.as_ref().is_some_and(|node| *node != core.setup.me) {
-            // Another node's journal is held here: somebody else has it.
-            continue;
-        }
-        let outside = |node: &NodeName| match &journal {
-            Some(writer) => node != writer,
-            None => core.peer(node).is_some_and(|peer| peer.region != core.setup.region),
-        };
-        if !core.setup.peers.iter().any(|peer| outside(&peer.name)) {
-            continue;
-        }
-        let synced = |view: &View| view.holdings.get(&origin).map_or(Seq(0), |held| held.synced);
-        let outside = views.iter().filter(|(node, _)| outside(node));
-        let held = outside.map(|(_, view)| synced(view)).max().unwrap_or_default();
-        if held >= cursor.seq {
-            continue;
-        }
-        let oldest = core.setup.store.decided_at(&origin, held.next()).ok().flatten();
-        let copies = views.values().filter(|view| synced(view) >= cursor.seq).count();
-        pending.push(Pending {
-            changes: cursor.seq.0 - held.0,
-            oldest: oldest.unwrap_or_default(),
-            copies: 1 + copies,
-            origin,
-        });
+/// What no node outside is known to have on its synced disk: of the own region's feeds none of
+/// another region, of the journals of its nodes none but the writer.
+fn pending(core: &Core, known: &Known, feeds: &[FeedStatus]) -> Vec<Pending> {
+    let own = feeds.iter().filter(|it| core.region_of(&it.cursor.origin) == core.setup.region);
+    own.filter_map(|feed| pending_of(core, known, feed)).collect()
+}
+
+fn pending_of(core: &Core, known: &Known, feed: &FeedStatus) -> Option<Pending> {
+    let origin = &feed.cursor.origin;
+    let writer = core.journal_of(origin);
+    let is_outside = |node: &NodeName| match &writer {
+        Some(writer) => node != writer,
+        None => core.peer(node).is_some_and(|peer| peer.region != core.setup.region),
+    };
+    if !core.peers().any(|peer| is_outside(&peer.name)) {
+        return None;
     }
-    pending
+    let here = core.setup.store.synced(origin);
+    let others = || known.holders(origin).map(|(node, held)| (node, held.synced));
+    let outside = others().chain([(&core.setup.me, here)]).filter(|(node, _)| is_outside(node));
+    let delivered = outside.map(|(_, synced)| synced).max().unwrap_or_default();
+    let changes = feed.known.0.checked_sub(delivered.0).filter(|&changes| changes > 0)?;
+    let copies = others().filter(|(_, synced)| *synced >= feed.known).count();
+    let oldest = core.setup.store.decided_at(origin, delivered.next()).ok().flatten();
+    // What is not here either is as old as it has been known of.
+    let known_since = || lock(&core.behind).get(origin).map(|behind| behind.since_wall);
+    Some(Pending {
+        origin: origin.clone(),
+        changes,
+        oldest: oldest.or_else(known_since).unwrap_or_else(|| core.setup.clock.wall()),
+        copies: copies + usize::from(feed.cursor.seq >= feed.known),
+    })
 }

@@ -105,6 +105,11 @@ impl Core {
         then.until(self.now())
     }
 
+    /// All other nodes, by name.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
     pub(crate) fn peer(&self, name: &NodeName) -> Option<&Peer> {
         self.peers.get(name)
     }

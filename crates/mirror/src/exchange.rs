@@ -168,8 +168,8 @@ fn measure(
 /// Who holds the same must have the same.
 fn compare(core: &Core, peer: &NodeName, answer: &proto::ExchangeResponse) {
     let summary = core.ledger.summary();
-    let diverges = answer.horizon == summary.horizon[..]
-        && answer.digest != summary.digest.to_bytes()[..];
+    let diverges =
+        answer.horizon == summary.horizon[..] && answer.digest != summary.digest.to_bytes()[..];
     let mut troubles = lock(&core.troubles);
     if !diverges {
         troubles.divergence.remove(peer);

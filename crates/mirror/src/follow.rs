@@ -1,43 +1,57 @@
 //! This module sees to it that every feed is pulled from somewhere: one task looks at what peers hold
-//! and begins and ends pulls.
+//! and begins and ends pulls. It looks only at feeds of which somebody holds something new, and at
+//! those that are behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use chartmesh_record::{Cursor, NodeName, Origin, Seq};
-use tokio::task::{AbortHandle, JoinSet};
+use chartmesh_record::{Cursor, NodeName, Origin, Seq, Timestamp};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Duration, Instant, timeout};
 
-use crate::choose::{Candidate, Choice, Distance, Question, choose};
-use crate::core::{Core, lock, refused};
-use crate::limits::{AVOIDED_FOR, LOOK_EVERY, NO_PROGRESS, PULLS};
-use crate::pull::{End, pull};
+use crate::choose::{Candidate, Choice, Question, choose};
+use crate::core::{Core, Moment, lock};
+use crate::limits::{
+    HELD_BACK_FOR, LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR,
+    STALLED_FOR,
+};
+use crate::pull::{End, Progress, pull};
 
 /// Looks after all feeds.
 pub(crate) struct Follower {
     core: Arc<Core>,
-    pulls: JoinSet<(Origin, NodeName, End)>,
+    pulls: JoinSet<End>,
     active: BTreeMap<Origin, Active>,
-    /// Feeds that are known further than held.
-    behind: BTreeMap<Origin, Behind>,
+    /// Whose the running pulls are.
+    owners: BTreeMap<Id, Origin>,
     /// Who is not asked for what, until when.
     avoided: BTreeMap<(Origin, NodeName), Instant>,
-    /// Feeds that nobody in the mesh could have begun.
-    strange: BTreeSet<Origin>,
+    /// Feeds whose next change cannot be applied, until when that is not tried again.
+    held_back: BTreeMap<Origin, Instant>,
 }
 
+/// A pull that runs.
 struct Active {
     choice: Choice,
+    id: Id,
     handle: AbortHandle,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
-/// How long a feed has been behind without any progress.
+/// A feed that is known further than held.
 #[derive(Clone, Copy, Debug)]
-struct Behind {
+pub(crate) struct Behind {
+    /// Up to where it was known at some time, and is not held yet.
+    goal: Seq,
+    /// When that was, by both clocks and as a person reads it.
+    pub(crate) since: Moment,
+    pub(crate) since_wall: Timestamp,
+    /// How far it was held, and what its pull had brought, when it was last looked at.
     held: Seq,
-    since: Instant,
+    steps: u64,
+    /// When there was progress last.
+    moved: Instant,
 }
 
 impl Follower {
@@ -46,146 +60,189 @@ impl Follower {
             core,
             pulls: JoinSet::new(),
             active: BTreeMap::new(),
-            behind: BTreeMap::new(),
+            owners: BTreeMap::new(),
             avoided: BTreeMap::new(),
-            strange: BTreeSet::new(),
+            held_back: BTreeMap::new(),
         }
     }
 
     /// Follows until it is aborted.
     pub(crate) async fn run(mut self) {
+        let core = Arc::clone(&self.core);
         loop {
             self.look();
-            let core = Arc::clone(&self.core);
             tokio::select! {
                 biased;
-                Some(ended) = self.pulls.join_next() => {
-                    if let Ok((origin, peer, end)) = ended {
-                        self.ended(&origin, peer, end);
-                    }
-                }
+                Some(ended) = self.pulls.join_next_with_id() => match ended {
+                    Ok((id, end)) => self.ended(id, end),
+                    Err(error) => self.ended(error.id(), End::Stalled),
+                },
                 _ = timeout(LOOK_EVERY, core.look.notified()) => {}
             }
         }
     }
 
-    fn ended(&mut self, origin: &Origin, peer: NodeName, end: End) {
-        self.active.remove(origin);
-        let avoid = match end {
-            End::Done => return,
-            End::Lost => NO_PROGRESS,
-            End::Refused => AVOIDED_FOR,
-        };
-        self.avoided.insert((origin.clone(), peer), Instant::now() + avoid);
-    }
-
-    /// Looks at every feed of which a peer holds more.
+    /// Looks at every feed of which a peer may hold more.
     fn look(&mut self) {
         let now = Instant::now();
         self.avoided.retain(|_, until| *until > now);
-        let core = Arc::clone(&self.core);
-        let horizon = core.setup.store.horizon();
-        let held = |origin: &Origin| horizon.get(origin).map_or(Seq(0), |cursor| cursor.seq);
-        let ahead: BTreeSet<Origin> = core.views.all(|views| {
-            let reachable = views.values().filter(|view| view.is_reachable(&core));
-            let ahead = reachable.flat_map(|view| view.holdings.values());
-            let ahead = ahead.filter(|holding| holding.cursor.seq > held(&holding.cursor.origin));
-            ahead.map(|holding| holding.cursor.origin.clone()).collect()
-        });
-        self.behind.retain(|origin, _| ahead.contains(origin));
-        for origin in ahead {
-            let held = horizon.get(&origin).cloned();
-            self.consider(held.unwrap_or_else(|| Cursor::start(origin)), now);
+        let mut origins = self.core.views.take_changed();
+        origins.extend(lock(&self.core.behind).keys().cloned());
+        for origin in origins {
+            self.consider(&origin, now);
         }
-        lock(&core.troubles)
-            .held_back
-            .retain(|origin, held| horizon.get(origin).is_none_or(|cursor| cursor.seq < held.seq));
+        let held = |origin: &Origin| self.core.setup.store.cursor(origin).seq;
+        let held_back = &mut lock(&self.core.troubles).held_back;
+        held_back.retain(|origin, change| held(origin) < change.seq);
     }
 
-    /// Begins to pull a feed, if it should be and is not.
-    fn consider(&mut self, held: Cursor, now: Instant) {
+    /// Begins to pull a feed, or another pull of it, if there should be one.
+    fn consider(&mut self, origin: &Origin, now: Instant) {
+        let held = self.core.setup.store.cursor(origin);
+        let candidates = self.candidates(origin);
+        let known = candidates.iter().map(|candidate| candidate.seq).max().unwrap_or_default();
+        if known <= held.seq {
+            lock(&self.core.behind).remove(origin);
+            return;
+        }
+        let quiet_for = self.quiet_for(&held, known, now);
+        let urgent = self.core.is_urgent(origin);
+        let ordered = self.core.setup.orderer.orders(origin);
+        let forked = lock(&self.core.troubles).forks.contains_key(origin);
+        let waits = self.held_back.get(origin).is_some_and(|until| *until > now);
+        // What somebody waits for is pulled although it will come by being ordered: later.
+        if forked || waits || (ordered && !urgent) {
+            return;
+        }
         let core = Arc::clone(&self.core);
-        let origin = held.origin.clone();
-        if core.region_of(&origin).is_none() {
-            if self.strange.insert(origin.clone()) {
-                let owners = core.views.all(|views| {
-                    let holders = views.iter().filter(|(_, it)| it.holdings.contains_key(&origin));
-                    holders.map(|(node, _)| node.clone()).next()
-                });
-                owners.iter().for_each(|peer| refused(peer, "stranger_feed", &origin));
-            }
-            return;
-        }
-        if core.setup.orderer.orders(&origin) || lock(&core.troubles).forks.contains_key(&origin) {
-            return;
-        }
-        let behind =
-            self.behind.entry(origin.clone()).or_insert(Behind { held: held.seq, since: now });
-        if behind.held != held.seq {
-            *behind = Behind { held: held.seq, since: now };
-        }
-        let behind_for = now - behind.since;
-        if let Some(active) = self.active.get(&origin) {
-            if behind_for >= NO_PROGRESS {
-                tracing::info!(%origin, peer = %active.choice.node, chunks = active.progress.load(Ordering::Relaxed),
-                    "a pull brings nothing while others have more");
-                active.handle.abort();
-                let peer = active.choice.node.clone();
-                self.ended(&origin, peer, End::Lost);
-            }
-            return;
-        }
-        if self.active.len() >= PULLS {
-            return;
-        }
-        let candidates = self.candidates(&origin);
-        let urgent = lock(&core.urgent).contains_key(&origin);
-        let (me, held_seq) = (&core.setup.me, held.seq);
-        let question = Question {
-            me,
-            origin: &origin,
-            held: held_seq,
+        let mut question = Question {
+            me: &core.setup.me,
+            origin,
+            held: held.seq,
             candidates: &candidates,
             urgent,
-            behind_for,
+            behind_for: quiet_for,
         };
-        if let Some(choice) = choose(&question) {
-            self.begin(choice, held);
+        if let Some(active) = self.active.get(origin) {
+            let patience = if urgent { NO_PROGRESS_URGENT } else { NO_PROGRESS };
+            let without = without(&candidates, &active.choice.node);
+            question.candidates = &without;
+            if quiet_for < patience || choose(&question).is_none() {
+                return;
+            }
+            tracing::info!(%origin, peer = %active.choice.node, "a pull brings nothing");
+            self.give_up(origin, End::Stalled);
+            let choice = choose(&question);
+            return self.begin_if_there_is_room(choice, held, ordered);
         }
+        self.begin_if_there_is_room(choose(&question), held, ordered);
     }
 
+    /// For how long a feed has been behind without any progress.
+    fn quiet_for(&self, held: &Cursor, known: Seq, now: Instant) -> Duration {
+        let active = self.active.get(&held.origin);
+        let steps = active.map_or(0, |active| active.progress.steps.load(Ordering::Relaxed));
+        let mut all = lock(&self.core.behind);
+        let new = || Behind {
+            goal: known,
+            since: self.core.now(),
+            since_wall: self.core.setup.clock.wall(),
+            held: held.seq,
+            steps,
+            moved: now,
+        };
+        let behind = all.entry(held.origin.clone()).or_insert_with(new);
+        if held.seq >= behind.goal {
+            *behind = new();
+        }
+        if (behind.held, behind.steps) != (held.seq, steps) {
+            (behind.held, behind.steps, behind.moved) = (held.seq, steps, now);
+        }
+        now - behind.moved
+    }
+
+    /// The reachable nodes, with how far each holds a feed.
     fn candidates(&self, origin: &Origin) -> Vec<Candidate> {
         let core = &self.core;
-        core.views.all(|views| {
-            let reachable = views.iter().filter(|(_, view)| view.is_reachable(core));
+        core.views.with(|known| {
+            let holders = known.feeds.get(origin);
+            let reachable = known.nodes.iter().filter(|(_, view)| view.is_reachable(core));
             let candidate = |(node, view): (&NodeName, &crate::views::View)| {
-                let peer = core.peer(node)?;
-                let distance = if peer.site == core.setup.site {
-                    Distance::Site
-                } else if peer.region == core.setup.region {
-                    Distance::Region
-                } else {
-                    Distance::Wide
-                };
-                let seq = view.holdings.get(origin).map_or(Seq(0), |held| held.cursor.seq);
-                let avoided = self.avoided.contains_key(&(origin.clone(), node.clone()));
-                let rtt = view.rtt.unwrap_or(Duration::ZERO);
-                Some(Candidate { node: node.clone(), distance, rtt, seq, avoided })
+                let held = holders.and_then(|holders| holders.get(node));
+                Some(Candidate {
+                    node: node.clone(),
+                    distance: core.distance(core.peer(node)?),
+                    rtt: view.rtt.unwrap_or(Duration::ZERO),
+                    seq: held.map_or(Seq(0), |held| held.cursor.seq),
+                    avoided: self.avoided.contains_key(&(origin.clone(), node.clone())),
+                })
             };
             reachable.filter_map(candidate).collect()
         })
     }
 
-    fn begin(&mut self, choice: Choice, held: Cursor) {
-        tracing::debug!(origin = %held.origin, seq = held.seq.0, from = %choice.node, "a pull begins");
-        let (core, origin) = (Arc::clone(&self.core), held.origin.clone());
-        let progress = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&progress);
-        let (chosen, whose) = (choice.clone(), origin.clone());
-        let handle = self.pulls.spawn(async move {
-            let end = pull(&core, &chosen, held, &counted).await;
-            (whose, chosen.node, end)
-        });
-        self.active.insert(origin, Active { choice, handle, progress });
+    fn begin_if_there_is_room(&mut self, choice: Option<Choice>, held: Cursor, ordered: bool) {
+        let Some(mut choice) = choice else { return };
+        if self.active.len() >= PULLS && !self.make_room() {
+            return;
+        }
+        let core = &self.core;
+        let origin = held.origin.clone();
+        let closed = core.journal_of(&origin).is_some() && !core.is_site_journal(&origin);
+        // A journal rests for ever once it has ended; what is ordered here comes by itself.
+        choice.lives &= !closed && !ordered;
+        tracing::debug!(%origin, seq = held.seq.0, from = %choice.node, "a pull begins");
+        let progress = Arc::<Progress>::default();
+        let (core, chosen, counted) = (Arc::clone(core), choice.clone(), Arc::clone(&progress));
+        let handle = self.pulls.spawn(async move { pull(&core, &chosen, held, &counted).await });
+        let id = handle.id();
+        self.owners.insert(id, origin.clone());
+        self.active.insert(origin, Active { choice, id, handle, progress });
     }
+
+    /// Ends a pull that rests.
+    fn make_room(&mut self) -> bool {
+        let rests = |active: &Active| active.progress.rests.load(Ordering::Relaxed);
+        let resting = self.active.iter().find(|(_, active)| rests(active));
+        let Some(origin) = resting.map(|(origin, _)| origin.clone()) else { return false };
+        self.give_up(&origin, End::Done);
+        true
+    }
+
+    fn give_up(&mut self, origin: &Origin, end: End) {
+        let Some(active) = self.active.get(origin) else { return };
+        active.handle.abort();
+        self.ended(active.id, end);
+    }
+
+    fn ended(&mut self, id: Id, end: End) {
+        // One that was given up has been seen to.
+        let Some(origin) = self.owners.remove(&id) else { return };
+        let Some(active) = self.active.remove(&origin) else { return };
+        let now = Instant::now();
+        self.core.views.reconsider(std::slice::from_ref(&origin));
+        let avoid = match end {
+            // Who has less than it said is not asked again at once.
+            End::Done if active.progress.steps.load(Ordering::Relaxed) == 0 => LOST_FOR,
+            End::Done => return,
+            End::HeldBack => {
+                self.held_back.retain(|_, until| *until > now);
+                self.held_back.insert(origin, now + HELD_BACK_FOR);
+                return;
+            }
+            End::Lost => LOST_FOR,
+            End::Stalled => STALLED_FOR,
+            End::Refused => REFUSED_FOR,
+        };
+        self.avoided.insert((origin, active.choice.node), now + avoid);
+    }
+}
+
+/// The candidates, this one not to be asked.
+fn without(candidates: &[Candidate], node: &NodeName) -> Vec<Candidate> {
+    let avoid = |candidate: &Candidate| Candidate {
+        avoided: candidate.avoided || candidate.node == *node,
+        ..candidate.clone()
+    };
+    candidates.iter().map(avoid).collect()
 }

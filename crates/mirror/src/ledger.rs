@@ -206,3 +206,90 @@ impl Summary {
         Self { horizon: hash.finalize().into(), digest: standing.digest }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    fn pass(bench: &Bench) {
+        bench.clock.pass(NEWS_PAUSE);
+        assert_eq!(bench.core.ledger.refresh(&bench.core), None);
+    }
+
+    #[test]
+    fn an_asker_is_told_only_what_is_new_to_it() {
+        let bench = Bench::new();
+        let ledger = &bench.core.ledger;
+        let (eur, pac) = ("eur.7h2k4m9qzx".parse(), "pac.7h2k4m9qzx".parse());
+        let (eur, pac) = (eur.expect("an origin"), pac.expect("an origin"));
+        bench.write(&eur);
+        bench.write(&pac);
+        pass(&bench);
+
+        let (all, known) = ledger.report(Edition::default());
+        bench.write(&pac);
+        assert!(!ledger.has_news(known));
+        pass(&bench);
+        assert!(ledger.has_news(known));
+        let (new, known) = ledger.report(known);
+        let (nothing, _) = ledger.report(known);
+
+        assert!(all.whole && !new.whole);
+        assert_eq!(all.holdings.len(), 2);
+        let [holding] = new.holdings.as_slice() else { panic!("{new:?}") };
+        assert_eq!(holding.feed.as_ref().map(|feed| feed.seq), Some(2));
+        assert_eq!(nothing, proto::Report::default());
+    }
+
+    #[test]
+    fn an_asker_of_another_life_is_told_all() {
+        let bench = Bench::new();
+        bench.write(&"eur.7h2k4m9qzx".parse().expect("an origin"));
+        pass(&bench);
+        let (_, known) = bench.core.ledger.report(Edition::default());
+
+        let other = Edition { life: known.life + 1, ..known };
+        let ahead = Edition { revision: known.revision + 1, ..known };
+
+        for known in [other, ahead] {
+            assert!(bench.core.ledger.has_news(known));
+            assert!(bench.core.ledger.report(known).0.whole);
+        }
+    }
+
+    #[test]
+    fn what_is_synced_is_news() {
+        let bench = Bench::new();
+        bench.write(&"eur.7h2k4m9qzx".parse().expect("an origin"));
+        pass(&bench);
+        let (before, known) = bench.core.ledger.report(Edition::default());
+
+        assert!(bench.core.sync());
+        pass(&bench);
+        let (after, _) = bench.core.ledger.report(known);
+
+        assert_eq!(before.holdings[0].synced, 0);
+        assert_eq!(after.holdings[0].synced, 1);
+    }
+
+    #[test]
+    fn a_statement_is_told_once_without_what_other_regions_hold() {
+        let bench = Bench::new();
+        let cursor = |origin: &str| Cursor::start(origin.parse().expect("an origin"));
+        let statement = Statement {
+            feed: cursor("eur.7h2k4m9qzx"),
+            at: Timestamp(5),
+            holds: vec![cursor("eur-1.x9d2fq71be"), cursor("pac.7h2k4m9qzx")],
+            silent: Vec::new(),
+        };
+        freshness::learn(&bench.core, statement, bench.core.now(), Duration::ZERO);
+
+        let first = bench.core.ledger.answer(&bench.core, Edition::default());
+        let second = bench.core.ledger.answer(&bench.core, first.edition);
+
+        let told = first.statements[0].statement.as_ref().expect("a statement");
+        assert_eq!(told.holds.len(), 1);
+        assert!(second.statements.is_empty());
+    }
+}

@@ -13,10 +13,12 @@
 
 mod accounting;
 mod choose;
+mod chunk;
 mod core;
 mod exchange;
 mod follow;
 mod freshness;
+mod give;
 mod ledger;
 mod limits;
 mod mirror;
@@ -24,6 +26,9 @@ mod pull;
 mod service;
 mod setup;
 mod status;
+#[cfg(test)]
+mod testing;
+mod troubles;
 mod views;
 
 pub use limits::Limits;

@@ -1,7 +1,5 @@
 //! This module is the handle to a node's mirroring.
 
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,9 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout_at};
 
-use crate::accounting::{self, BehindSince};
+use crate::accounting;
 use crate::core::{Core, lock};
-use crate::exchange::{keep_exchanging, neighbours};
+use crate::exchange::{keep_exchanging, neighbourhoods};
 use crate::follow::Follower;
 use crate::freshness;
 use crate::limits::{NOTE_EVERY, SYNC_EVERY};
@@ -25,7 +23,6 @@ use crate::status::{Freshness, MirrorStatus};
 #[derive(Clone, Debug)]
 pub struct Mirror {
     core: Arc<Core>,
-    behind: Arc<Mutex<BehindSince>>,
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -41,15 +38,16 @@ impl Mirror {
             Err(error) => tracing::warn!(%error, "how fresh things were is not known"),
         }
         let mut tasks = JoinSet::new();
-        for list in neighbours(&core) {
-            tasks.spawn(keep_exchanging(Arc::clone(&core), list));
+        for neighbourhood in neighbourhoods(&core) {
+            for _ in 0..neighbourhood.places {
+                tasks.spawn(keep_exchanging(Arc::clone(&core), Arc::clone(&neighbourhood)));
+            }
         }
         tasks.spawn(Follower::new(Arc::clone(&core)).run());
         tasks.spawn(keep_syncing(Arc::clone(&core)));
         tasks.spawn(keep_noting(Arc::clone(&core)));
         let services = Services::new(Arc::clone(&core));
-        let behind = Arc::default();
-        (Self { core, behind, tasks: Arc::new(Mutex::new(tasks)) }, services)
+        (Self { core, tasks: Arc::new(Mutex::new(tasks)) }, services)
     }
 
     /// How fresh what the node holds is.
@@ -88,9 +86,11 @@ impl Mirror {
     #[must_use]
     pub fn ahead_of(&self, peer: &NodeName) -> Vec<Cursor> {
         let horizon = self.core.setup.store.horizon();
-        self.core.views.with(peer, |view| {
-            let held =
-                |origin: &Origin| view.holdings.get(origin).map_or(Seq(0), |held| held.cursor.seq);
+        self.core.views.with(|known| {
+            let held = |origin: &Origin| {
+                let holding = known.feeds.get(origin).and_then(|feed| feed.get(peer));
+                holding.map_or(Seq(0), |holding| holding.cursor.seq)
+            };
             horizon.into_values().filter(|cursor| cursor.seq > held(&cursor.origin)).collect()
         })
     }
@@ -102,15 +102,14 @@ impl Mirror {
         let deadline = Instant::now() + within;
         let mut news = core.news.subscribe();
         let count = || {
-            core.views.all(|views| {
-                let mates = views.iter().filter(|(node, _)| core.is_site_mate(node));
-                let holds = |view: &crate::views::View| {
-                    view.holdings.get(&at.origin).is_some_and(|held| held.synced >= at.seq)
-                };
+            core.views.with(|known| {
+                let feed = known.feeds.get(&at.origin);
                 let (mut copies, mut waits) = (1, false);
-                for (_, view) in mates {
-                    copies += usize::from(holds(view));
-                    waits |= !holds(view) && view.is_reachable(core);
+                for node in known.nodes.keys().filter(|node| core.is_site_mate(node)) {
+                    let held = feed.and_then(|feed| feed.get(node));
+                    let holds = held.is_some_and(|held| held.synced >= at.seq);
+                    copies += usize::from(holds);
+                    waits |= !holds && known.is_reachable(core, node);
                 }
                 (copies, waits)
             })
@@ -133,14 +132,17 @@ impl Mirror {
     /// Where the node stands among the others.
     #[must_use]
     pub fn status(&self) -> MirrorStatus {
-        accounting::status(&self.core, &mut lock(&self.behind))
+        accounting::status(&self.core)
     }
 
-    /// Ends it, with what was taken in synced.
-    pub fn stop(self) -> impl Future<Output = ()> + Send {
-        lock(&self.tasks).abort_all();
-        write_note(&self.core);
-        std::future::ready(())
+    /// Ends it, with what was taken in synced and how fresh it is noted down.
+    pub async fn stop(self) {
+        self.core.ending.send_replace(true);
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.shutdown().await;
+        let core = &self.core;
+        core.setup.blocking.run(|| core.sync());
+        write_note(core);
     }
 
     /// Tells of everything that becomes known of what peers hold.
@@ -158,40 +160,27 @@ struct Urgent<'c> {
 
 impl<'c> Urgent<'c> {
     fn new(core: &'c Core, origins: Vec<Origin>) -> Self {
-        let mut urgent: std::sync::MutexGuard<'_, BTreeMap<Origin, usize>> = lock(&core.urgent);
-        for origin in &origins {
-            *urgent.entry(origin.clone()).or_default() += 1;
-        }
-        drop(urgent);
-        core.look.notify_one();
+        core.want(&origins);
         Self { core, origins }
     }
 }
 
 impl Drop for Urgent<'_> {
     fn drop(&mut self) {
-        let mut urgent = lock(&self.core.urgent);
-        for origin in &self.origins {
-            if let Some(count) = urgent.get_mut(origin) {
-                *count -= 1;
-                if *count == 0 {
-                    urgent.remove(origin);
-                }
-            }
-        }
+        self.core.let_go(&self.origins);
     }
 }
 
 /// Syncs what was taken in: only then it counts as a copy.
 async fn keep_syncing(core: Arc<Core>) {
-    let mut changes = core.setup.store.subscribe();
+    let mut applied = core.setup.store.subscribe();
     let mut ticks = interval(SYNC_EVERY);
     loop {
         ticks.tick().await;
-        if changes.has_changed().unwrap_or(false) {
-            changes.mark_unchanged();
-            if let Err(error) = core.setup.blocking.run(|| core.setup.store.sync()) {
-                tracing::error!(%error, "what was taken in is not synced");
+        if applied.has_changed().unwrap_or(false) {
+            applied.mark_unchanged();
+            if !core.setup.blocking.run(|| core.sync()) {
+                applied.mark_changed();
             }
         }
     }

@@ -127,3 +127,83 @@ impl Mesh {
         serde_json::from_slice(&answer.body).context("its answer is not a status")
     }
 }
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! This module makes up nodes that have answered, for the tests of commands.
+
+    use chartmesh_ops::{Feed, Peer, RegionAge, Role, State, StoreSize};
+
+    use super::*;
+
+    /// A node with a feed.
+    pub(crate) fn feed(origin: &str, seq: u64, hash: &str) -> Feed {
+        Feed {
+            origin: origin.to_owned(),
+            seq,
+            hash: hash.to_owned(),
+            as_of: None,
+            age: None,
+            closed: false,
+            behind: 0,
+        }
+    }
+
+    /// A node that is well. Its region is what its name begins with.
+    pub(crate) fn status(node: &str) -> Status {
+        let region = node.split('-').next().unwrap_or(node);
+        Status {
+            node: node.to_owned(),
+            region: region.to_owned(),
+            site: format!("site-{node}"),
+            role: Role::Voter,
+            version: "0.1.0".to_owned(),
+            state: State::Region,
+            leader: Some(format!("{region}-1")),
+            term: 3,
+            horizon: Vec::new(),
+            digest: "00".repeat(32),
+            regions: ["central", "pac"].map(region_age).into(),
+            silent: Vec::new(),
+            peers: Vec::new(),
+            pending: Vec::new(),
+            conflicts: 0,
+            held_back: Vec::new(),
+            alarms: Vec::new(),
+            store: StoreSize { resources: 8_460, versions: 9_001, bytes: 12_345_678 },
+        }
+    }
+
+    fn region_age(region: &str) -> RegionAge {
+        RegionAge {
+            region: region.to_owned(),
+            as_of: Some("2026-11-21T20:00:01.204Z".to_owned()),
+            age: Some(0.42),
+            silent: Vec::new(),
+        }
+    }
+
+    /// What a node knows of another.
+    pub(crate) fn peer(node: &str, rtt_ms: f64, clock_offset_ms: f64) -> Peer {
+        Peer {
+            node: node.to_owned(),
+            reachable: true,
+            rtt_ms: Some(rtt_ms),
+            clock_offset_ms: Some(clock_offset_ms),
+        }
+    }
+
+    /// Where a node is asked.
+    pub(crate) fn target(node: &str) -> Target {
+        Target {
+            name: node.to_owned(),
+            region: node.split_once('-').map(|(region, _)| region.to_owned()),
+            fhir: "http://127.0.0.1:8080/fhir".parse().unwrap(),
+        }
+    }
+
+    /// A node that has answered.
+    pub(crate) fn seen(status: Status) -> Seen {
+        Seen { target: target(&status.node), status: Ok(status) }
+    }
+}

@@ -106,7 +106,7 @@ impl Audit for Auditor {
             origin.parse().map_err(|_| Status::invalid_argument("this is no origin"))?;
         let hash = self.store.chain(&origin, Seq(seq));
         let hash = hash.map_err(|corrupt| Status::data_loss(corrupt.to_string()))?;
-        let hash = hash.map(|ChainHash(hash)| hash.to_vec()).unwrap_or_default();
+        let hash = hash.map_or_else(Vec::new, |ChainHash(hash)| hash.to_vec()).into();
         Ok(Response::new(proto::ChainResponse { hash }))
     }
 }

@@ -251,3 +251,22 @@ fn every_alarm_has_a_runbook_and_advice_and_each_of_these_an_alarm() {
     assert_eq!(headings, codes, "docs/operations.md has other headings than there are alarms");
     assert_eq!(advice, codes, "`chartmesh status` has advice on other codes than there are");
 }
+
+#[test]
+fn every_test_that_a_document_leans_on_is_there() {
+    let functions: String = sources().map(|(_, text)| text).collect();
+    let mut violations = Vec::new();
+    for document in ["docs/consistency.md", "docs/testing.md"] {
+        let text = workspace::text(document);
+        // Quoted, in lower case, with this many words: a test's name.
+        let quoted = text.split('`').skip(1).step_by(2);
+        let names = quoted.filter(|name| {
+            name.matches('_').count() > 2
+                && name.chars().all(|at| matches!(at, 'a'..='z' | '0'..='9' | '_'))
+        });
+        let missing = names.filter(|name| !functions.contains(&format!("fn {name}(")));
+        violations.extend(missing.map(|name| format!("{document}: {name} is no test")));
+    }
+
+    refuse(violations);
+}

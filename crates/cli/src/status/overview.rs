@@ -36,11 +36,14 @@ fn regions(seen: &[Seen], statuses: &[&Status]) -> String {
         let changes: u64 = pending.values().map(|pending| pending.changes).sum();
         let oldest = pending.values().map(|pending| pending.oldest_age).reduce(f64::max);
         let conflicts = members.iter().map(|status| status.conflicts).max();
+        // Of a region nobody of which was asked nothing is known, and nothing is wrong.
+        let known = all.max(members.len());
+        let none = if known == 0 { "?" } else { "NONE" };
         table.add_row([
             region.to_owned(),
-            leader.unwrap_or_else(|| "NONE".to_owned()),
+            leader.unwrap_or_else(|| none.to_owned()),
             leads.map_or_else(String::new, |status| status.term.to_string()),
-            format!("{} of {}", members.len(), all.max(members.len())),
+            if known == 0 { "?".to_owned() } else { format!("{} of {known}", members.len()) },
             age(region, statuses),
             if members.is_empty() { "?".to_owned() } else { grouped(changes) },
             oldest.map_or_else(String::new, span),

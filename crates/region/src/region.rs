@@ -308,7 +308,7 @@ async fn greet(core: Arc<Core>) {
 
 /// Notices when Raft dies. One that was told to stop has not.
 async fn watch_over(core: Arc<Core>) {
-    core.until(|_| true).await;
+    core.until(|core| core.raft().is_some()).await;
     let Some(raft) = core.raft() else { return };
     let mut metrics = raft.metrics();
     loop {

@@ -122,7 +122,7 @@ pub(crate) fn silent_after(isolation_after: Duration) -> Duration {
 
 /// How old the newest instant in the log may be for an answer to be confirmed.
 pub(crate) fn confirmed_within(isolation_after: Duration) -> Duration {
-    isolation_after / 4
+    isolation_after / 2
 }
 
 #[cfg(test)]

@@ -99,12 +99,12 @@ impl Follower {
     /// Begins to pull a feed, or another pull of it, if there should be one.
     fn consider(&mut self, origin: &Origin, now: Instant) {
         let held = self.core.setup.store.cursor(origin);
-        let candidates = self.candidates(origin);
-        let known = candidates.iter().map(|candidate| candidate.seq).max().unwrap_or_default();
-        if known <= held.seq {
+        if !self.is_behind(&held) {
             lock(&self.core.behind).remove(origin);
             return;
         }
+        let candidates = self.candidates(origin);
+        let known = candidates.iter().map(|candidate| candidate.seq).max().unwrap_or_default();
         let quiet_for = self.quiet_for(&held, known, now);
         let urgent = self.core.is_urgent(origin);
         let ordered = self.core.setup.orderer.orders(origin);
@@ -136,6 +136,15 @@ impl Follower {
             return self.begin_if_there_is_room(choice, held, ordered);
         }
         self.begin_if_there_is_room(choose(&question), held, ordered);
+    }
+
+    /// Whether a reachable node holds more of a feed.
+    fn is_behind(&self, held: &Cursor) -> bool {
+        self.core.views.with(|known| {
+            let mut more =
+                known.holders(&held.origin).filter(|(_, there)| there.cursor.seq > held.seq);
+            more.any(|(node, _)| known.is_reachable(&self.core, node))
+        })
     }
 
     /// For how long a feed has been behind without any progress.

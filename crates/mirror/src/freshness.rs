@@ -4,6 +4,7 @@
 //! by the clock that has moved further, and is told on with what was added: nobody makes it
 //! smaller. A statement is shown once the node holds all that it is about.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,6 +65,13 @@ struct Point {
 }
 
 impl Shown {
+    /// Whether it was decided before or after another; `None` if they are about different feeds, whose
+    /// instants nothing orders.
+    fn order(&self, other: &Self) -> Option<Ordering> {
+        let (own, other) = (&self.statement, &other.statement);
+        (own.feed.origin == other.feed.origin).then(|| own.at.cmp(&other.at))
+    }
+
     fn age_at(&self, now: Moment) -> Duration {
         self.age.saturating_add(self.at.until(now))
     }
@@ -122,14 +130,23 @@ pub(crate) fn learn(core: &Core, statement: Statement, asked: Moment, age: Durat
     if !core.setup.regions.contains(&region) {
         return false;
     }
-    let learnt = Shown { statement: Arc::new(statement), at: asked, age };
+    let mut learnt = Shown { statement: Arc::new(statement), at: asked, age };
     let now = core.now();
     let mut table = lock(&core.freshness.0);
     table.settle(core);
     let entry = table.entries.entry(region).or_default();
-    let fresher = |newest: &Shown| newest.age_at(now) <= learnt.age_at(now);
-    if entry.newest().is_some_and(fresher) {
-        return true;
+    if let Some(newest) = entry.newest() {
+        let older = newest.age_at(now) <= learnt.age_at(now);
+        match learnt.order(newest) {
+            // It was decided after the other, so it is not older than that.
+            Some(Ordering::Greater) if older => {
+                (learnt.at, learnt.age) = (newest.at, newest.age);
+            }
+            Some(Ordering::Greater) => {}
+            Some(Ordering::Less) => return true,
+            Some(Ordering::Equal) | None if older => return true,
+            Some(Ordering::Equal) | None => {}
+        }
     }
     if entry.candidates.len() == CANDIDATES {
         // The older ones stay: they will be held first.
@@ -267,7 +284,7 @@ pub(crate) fn recall(core: &Core, note: Bytes) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use chartmesh_record::{Origin, Silent};
 
@@ -329,8 +346,8 @@ mod tests {
             let bench = Bench::new();
             learn(&bench.core, stated(Cursor::start(eur()), 5), bench.core.now(), SECOND);
 
-            bench.clock.monotonic.fetch_add(monotonic_ms, Ordering::Relaxed);
-            bench.clock.wall.fetch_add(wall_ms, Ordering::Relaxed);
+            bench.clock.monotonic.fetch_add(monotonic_ms, Relaxed);
+            bench.clock.wall.fetch_add(wall_ms, Relaxed);
 
             let age = as_of(&bench, "eur").map(|as_of| as_of.age);
             assert_eq!(age, Some(10 * SECOND + LOOK_KEPT), "{monotonic_ms} {wall_ms}");
@@ -379,6 +396,18 @@ mod tests {
     }
 
     #[test]
+    fn a_later_statement_is_taken_though_it_took_longer_and_is_not_older_than_the_earlier() {
+        let bench = Bench::new();
+        let at = |instant| stated(Cursor::start(eur()), instant);
+
+        learn(&bench.core, at(50), bench.core.now(), SECOND);
+        learn(&bench.core, at(90), bench.core.now(), 5 * SECOND);
+
+        let shown = as_of(&bench, "eur");
+        assert_eq!(shown, Some(AsOf { instant: Timestamp(90), age: SECOND + LOOK_KEPT }));
+    }
+
+    #[test]
     fn however_many_statements_wait_few_are_kept_and_the_first_to_be_held_is_shown() {
         let bench = Bench::new();
         let mut feed = Cursor::start(eur());
@@ -406,7 +435,7 @@ mod tests {
 
         for (passed_ms, age) in [(60_000, 64 * SECOND), (-60_000, 4 * SECOND)] {
             let after = Bench::new();
-            after.clock.wall.store(saved + passed_ms, Ordering::Relaxed);
+            after.clock.wall.store(saved + passed_ms, Relaxed);
             recall(&after.core, noted.clone());
             let shown = as_of(&after, "eur").expect("it is shown as before");
             assert_eq!(shown.age, age + LOOK_KEPT, "{passed_ms}");

@@ -23,6 +23,10 @@ declare -A catchers=(
     [request-forgotten-at-leader-change]="simulation"
     [decides-before-own-first-entry]="simulation"
     [refusal-without-confirmation]="simulation"
+    [gap-accepted-on-arrival]="mirror"
+    [hash-not-checked-on-arrival]="mirror"
+    [age-dropped-by-relay]="chartmesh_mirror mirror"
+    [statement-before-its-journals]="chartmesh_mirror mirror"
 )
 
 # The code and this table name the same mutants.
@@ -42,7 +46,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo "building all tests, with all mutants asleep"
-packages=(-p chartmesh-record -p chartmesh-store -p chartmesh-region -p chartmesh-tests)
+packages=(-p chartmesh-record -p chartmesh-store -p chartmesh-region -p chartmesh-mirror -p chartmesh-tests)
 if ! cargo test --release --locked --no-run --features chartmesh-tests/mutants "${packages[@]}" \
     >"$work/build" 2>&1; then
     cat "$work/build" >&2
@@ -57,7 +61,7 @@ done < <(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$work/build")
 # Whether a suite passes; what it said is in $work/said.
 passes() {
     local suite=$1 folder=tests
-    case "$suite" in chartmesh_* | store) folder=crates/${suite#chartmesh_} ;; esac
+    case "$suite" in chartmesh_* | store | mirror) folder=crates/${suite#chartmesh_} ;; esac
     # A mutant is to be caught by what it does wrong, not by doing it differently each time.
     (cd "$folder" && timeout "$patience" "${executables[$suite]}" --quiet ${CHARTMESH_MUTANT:+--skip one_seed}) \
         >"$work/said" 2>&1

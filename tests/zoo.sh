@@ -23,6 +23,9 @@ declare -A catchers=(
     [request-forgotten-at-leader-change]="simulation"
     [decides-before-own-first-entry]="simulation"
     [refusal-without-confirmation]="simulation"
+    [journal-reopened]="region"
+    [journal-not-synced]="region"
+    [silent-forgotten]="region"
     [gap-accepted-on-arrival]="mirror"
     [hash-not-checked-on-arrival]="mirror"
     [age-dropped-by-relay]="chartmesh_mirror mirror"
@@ -61,7 +64,7 @@ done < <(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$work/build")
 # Whether a suite passes; what it said is in $work/said.
 passes() {
     local suite=$1 folder=tests
-    case "$suite" in chartmesh_* | store | mirror) folder=crates/${suite#chartmesh_} ;; esac
+    case "$suite" in chartmesh_* | store | region | mirror) folder=crates/${suite#chartmesh_} ;; esac
     # A mutant is to be caught by what it does wrong, not by doing it differently each time.
     (cd "$folder" && timeout "$patience" "${executables[$suite]}" --quiet ${CHARTMESH_MUTANT:+--skip one_seed}) \
         >"$work/said" 2>&1

@@ -16,7 +16,7 @@ use crate::decider::Queue;
 use crate::freshness::Freshness;
 use crate::isolation::Isolation;
 use crate::journal::Journal;
-use crate::limits::{AHEAD_WAIT, Limits};
+use crate::limits::{AHEAD_WAIT, LINEARIZE_WAIT, Limits};
 use crate::peers::Peers;
 use crate::position::Position;
 use crate::setup::{Feeds, Member, Timers};
@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) warm: Warm,
     /// Who leads, as others have told, for a node whose Raft does not know.
     pub(crate) told: watch::Sender<Option<NodeName>>,
+    /// Set once the node is about to stop: it leads no more.
+    pub(crate) draining: watch::Sender<bool>,
     /// Held while the voters are changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) peers: Peers,
@@ -147,6 +149,12 @@ impl Core {
         self.membership().is_some() || self.store.horizon().keys().any(of_region)
     }
 
+    /// Whether the region has decided to begin its feed, as far as the node's disk tells.
+    pub(crate) fn has_begun(&self) -> bool {
+        let of_region = |origin: &Origin| origin.name() == self.region.0;
+        self.progress.borrow().origin.is_some() || self.store.horizon().keys().any(of_region)
+    }
+
     /// Waits, for a bounded time, until the node holds what another is ahead by.
     pub(crate) async fn catch_up_with(&self, ahead: Vec<Cursor>) {
         let lacks = |cursor: &Cursor| self.store.cursor(&cursor.origin).seq < cursor.seq;
@@ -156,14 +164,14 @@ impl Core {
         }
     }
 
-    /// How far the region's feed is once the log is applied up to an index.
-    pub(crate) async fn applied_feed(&self, index: u64) -> Option<Cursor> {
+    /// How far the region's feeds are, the present one and earlier ones, once the log is applied up
+    /// to an index; `None` if it is not in time.
+    pub(crate) async fn applied_feeds(&self, index: u64) -> Option<Vec<Cursor>> {
         let mut progress = self.progress.clone();
         let applied = progress.wait_for(|position| position.entries() > index);
-        let position = tokio::time::timeout(self.limits.patience, applied).await.ok()?.ok()?;
-        let origin = position.origin.clone()?;
-        drop(position);
-        Some(self.store.cursor(&origin))
+        drop(tokio::time::timeout(LINEARIZE_WAIT, applied).await.ok()?.ok()?);
+        let feeds = self.store.horizon().into_values();
+        Some(feeds.filter(|feed| feed.origin.name() == self.region.0).collect())
     }
 
     /// The disk votes now.

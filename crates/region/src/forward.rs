@@ -3,6 +3,7 @@
 //! Every attempt carries the same request id, so an attempt whose fate is unknown is simply made
 //! again: whoever leads by then finds the recorded outcome, or decides it for the first time.
 
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,34 +13,32 @@ use chartmesh_record::{
 };
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
 use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, Purpose, encode_command, proto};
-use futures::stream;
-use tokio::time::{Instant, timeout_at};
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::claim::Claim;
 use crate::core::{Admission, Core};
 use crate::decider::{Load, Verdict};
 use crate::journal;
-use crate::limits::{BATCH_BYTES, IsolationWrites, PIECE_BYTES, RETRY_PAUSE};
+use crate::limits::{
+    AHEAD_WAIT, BATCH_BYTES, IsolationWrites, LINEARIZE_WAIT, PIECE_BYTES, RETRY_PAUSE,
+};
 use crate::peers::client;
-use crate::service::verdict_from;
+use crate::service::{read_index, verdict_from};
 use crate::submit::{Accepted, Durability, Fate, Reason, SubmitError, Unavailable};
-use crate::upload::cut;
+use crate::upload::{cut, join};
 
-/// A command on its way to the leader.
+/// A command on its way to be decided.
 struct Parcel {
     load: Load,
     /// What is sent to another node.
     pieces: Vec<Bytes>,
     header: proto::SubmitHeader,
     deadline: Instant,
-    /// For a journal, if it is not too big to be kept beside.
-    command: Option<Arc<Command>>,
 }
 
 /// Has a command decided, and waits until this node holds what it changed.
 pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, SubmitError> {
-    if core.isolation.since().is_some() {
-        return isolated(core, &command).await;
-    }
     let parcel = pack(core, command)?;
     let mut fate = Fate::NotWritten;
     let mut pause = RETRY_PAUSE;
@@ -49,16 +48,15 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
         }
         if core.isolation.since().is_some() {
             // What may be decided elsewhere is never journaled.
-            return match (&parcel.command, fate) {
-                (Some(command), Fate::NotWritten) => isolated(core, command).await,
-                _ => Err(Unavailable::new(Reason::NoQuorum, fate).into()),
-            };
+            if fate == Fate::Unknown {
+                return Err(Unavailable::new(Reason::NoQuorum, fate).into());
+            }
+            if let Some(accepted) = isolated(core, &parcel).await? {
+                return Ok(accepted);
+            }
         }
         let verdict = match core.leader() {
-            Some((_, leader)) => {
-                let attempt = attempt(core, &parcel, &leader);
-                timeout_at(parcel.deadline, attempt).await.unwrap_or(Verdict::Unknown)
-            }
+            Some((_, leader)) => attempt(core, &parcel, &leader).await,
             None => Verdict::NotLeader,
         };
         match verdict {
@@ -89,29 +87,53 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
     }
 }
 
-/// What an isolated node does with a command.
-async fn isolated(core: &Core, command: &Command) -> Result<Accepted, SubmitError> {
-    match core.limits.isolation_writes {
-        IsolationWrites::Refuse => Err(Unavailable::new(Reason::Isolated, Fate::NotWritten).into()),
-        IsolationWrites::Journal => {
-            let bytes = encode_command(command).len();
-            if bytes > MAX_COMMAND_BYTES {
-                let limit = MAX_CHANGE_SET_BYTES;
-                let reason = RejectionReason::TooLarge { bytes, limit };
-                return Err(Rejection { entry: None, reason }.into());
-            }
-            journal::write(core, command, Instant::now() + core.limits.patience).await
-        }
+/// What an isolated node does with a command; `None` if it has returned meanwhile.
+async fn isolated(core: &Core, parcel: &Parcel) -> Result<Option<Accepted>, SubmitError> {
+    if core.limits.isolation_writes == IsolationWrites::Refuse {
+        return Err(Unavailable::new(Reason::Isolated, Fate::NotWritten).into());
     }
+    let load = match &parcel.load {
+        Load::Small { .. } => parcel.load.clone(),
+        Load::Big { pieces, length } => {
+            let command = core.blocking.run(|| join(pieces, *length));
+            let command = command.expect("this node has made the pieces itself");
+            Load::Small { command: Arc::new(command), size: *length }
+        }
+    };
+    journal::write(core, load, parcel.deadline).await
 }
 
-/// Waits until another node leads, but not longer than this.
+/// Waits until another node leads, but not longer than this, or until this node is isolated.
 async fn another_leader(core: &Core, pause: Duration) {
     let before = core.leader();
     tokio::select! {
         biased;
         () = core.until(|core| core.leader().is_some() && core.leader() != before) => {}
-        () = tokio::time::sleep(pause) => {}
+        () = core.isolation.begun() => {}
+        () = sleep(pause) => {}
+    }
+}
+
+/// Has a command decided; decides again what names a version that is not held, once more of its
+/// origin has come, for a while.
+pub(crate) async fn unless_lacking<D>(core: &Core, mut decide: impl FnMut() -> D) -> Verdict
+where
+    D: Future<Output = Verdict>,
+{
+    let until = Instant::now() + AHEAD_WAIT;
+    let mut changes = core.store.subscribe();
+    let mut held = None;
+    loop {
+        changes.mark_unchanged();
+        let verdict = decide().await;
+        let Verdict::Lacking(version) = &verdict else { return verdict };
+        loop {
+            let Ok(Ok(())) = timeout_at(until, changes.changed()).await else { return verdict };
+            let now_held = core.store.cursor(&version.origin).seq;
+            if held.replace(now_held) != Some(now_held) {
+                break;
+            }
+        }
     }
 }
 
@@ -125,36 +147,61 @@ fn pack(core: &Core, command: Command) -> Result<Parcel, SubmitError> {
     let length = bytes.len();
     let compressed = length > BATCH_BYTES;
     let patience = if compressed { core.limits.patience_big } else { core.limits.patience };
-    let mut kept = None;
     let (load, pieces) = if compressed {
         drop(command);
         let pieces = core.blocking.run(|| cut(&bytes)).expect("memory takes what is compressed");
         (Load::Big { pieces: pieces.clone(), length }, pieces)
     } else {
-        let command = Arc::new(command);
-        kept = Some(Arc::clone(&command));
-        (Load::Small { command, size: length }, vec![bytes])
+        (Load::Small { command: Arc::new(command), size: length }, vec![bytes])
     };
     let header = proto::SubmitHeader { length: length as u64, compressed, ahead: Vec::new() };
-    Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience, command: kept })
+    Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience })
 }
 
-/// Has a command decided by the node that leads; gives up as soon as it leads no longer.
+/// Has a command decided by the node that leads. Gives up when the time is over or that node leads no
+/// longer; and when this node is isolated, if nothing has begun until then.
 async fn attempt(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
     if *leader == core.me {
-        return core.queue.decide(parcel.load.clone()).await;
+        let decide = || {
+            let given_up = async {
+                tokio::select! {
+                    biased;
+                    () = core.isolation.begun() => {}
+                    () = sleep_until(parcel.deadline) => {}
+                }
+            };
+            core.queue.decide(parcel.load.clone(), None, given_up)
+        };
+        let decided = timeout_at(parcel.deadline, unless_lacking(core, decide)).await;
+        return decided.unwrap_or(Verdict::Unknown);
     }
+    let claim = Claim::default();
     let led_by_another =
         |core: &Core| core.leader().is_none_or(|(_, now_leading)| now_leading != *leader);
+    let isolated = async {
+        core.isolation.begun().await;
+        // What may have arrived may still be answered.
+        if !claim.withdraw() {
+            std::future::pending().await
+        }
+    };
     tokio::select! {
         biased;
-        verdict = pass_on(core, parcel, leader) => verdict,
-        () = core.until(led_by_another) => Verdict::Unknown,
+        verdict = pass_on(core, parcel, leader, claim.clone()) => return verdict,
+        () = core.until(led_by_another) => {}
+        () = isolated => {}
+        () = sleep_until(parcel.deadline) => {}
     }
+    unfinished(&claim)
 }
 
-/// Passes a command on.
-async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
+/// What became of a command that was not answered.
+fn unfinished(claim: &Claim) -> Verdict {
+    if claim.withdraw() { Verdict::NotLeader } else { Verdict::Unknown }
+}
+
+/// Passes a command on. It begins when its first byte is sent.
+async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName, claim: Claim) -> Verdict {
     let begun = core.clock.monotonic();
     let present = core.freshness.stated(core).map(|(statement, _)| statement.feed.origin);
     let ahead = core.feeds.ahead_of(leader).into_iter();
@@ -167,12 +214,14 @@ async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
         .map(|piece| proto::SubmitRequest { header: header.take(), piece: piece.clone() })
         .collect();
     debug_assert!(requests.iter().all(|request| request.piece.len() <= PIECE_BYTES));
+    let sent = claim.clone();
+    let requests = stream::iter(requests).take_while(move |_| ready(sent.begin()));
     let mut client = client(core, leader, Purpose::Forward);
-    let verdict = match client.submit(stream::iter(requests)).await {
+    let verdict = match client.submit(requests).await {
         Ok(response) => verdict_from(response.into_inner()),
         Err(status) => {
             tracing::debug!(%leader, %status, "a write cannot be passed on");
-            Verdict::Unknown
+            unfinished(&claim)
         }
     };
     let took = core.clock.monotonic().saturating_sub(begun);
@@ -216,52 +265,48 @@ async fn holds_what_it_names(core: &Core, outcome: &Outcome) -> bool {
 /// Waits until this node holds all that was decided before it was asked.
 pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
     let deadline = Instant::now() + core.limits.patience;
-    let (index, feed) = loop {
-        let index = match core.leader() {
+    let no_quorum = || Unavailable::new(Reason::NoQuorum, Fate::NotWritten);
+    let (index, feeds) = loop {
+        let read = match core.leader() {
             Some((_, leader)) if leader == core.me => {
-                crate::service::read_index(core).await.map(|index| (index, None))
+                read_index(core).await.map(|index| (index, Vec::new()))
             }
             Some((_, leader)) => {
                 timeout_at(deadline, index_from(core, &leader)).await.unwrap_or(None)
             }
             None => None,
         };
-        if let Some(index) = index {
-            break index;
+        if let Some(read) = read {
+            break read;
         }
         if Instant::now() + RETRY_PAUSE >= deadline {
-            return Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten));
+            return Err(no_quorum());
         }
-        another_leader(core, RETRY_PAUSE).await;
+        sleep(RETRY_PAUSE).await;
     };
     if core.raft().is_none() {
-        // Without the log the feed tells how far that is.
-        let Some(feed) = feed else { return Ok(()) };
+        // Without the log the feeds tell how far that is.
         let within = deadline.saturating_duration_since(Instant::now());
-        return match core.feeds.hold(vec![feed], within).await {
-            true => Ok(()),
-            false => Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten)),
-        };
+        let held = core.feeds.hold(feeds, within).await;
+        return if held { Ok(()) } else { Err(no_quorum()) };
     }
     let mut progress = core.progress.clone();
     let held = progress.wait_for(|position| position.entries() > index);
     match timeout_at(deadline, held).await {
         Ok(Ok(_)) => Ok(()),
-        _ => Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten)),
+        _ => Err(no_quorum()),
     }
 }
 
-/// Asks the leader up to where to wait.
-async fn index_from(core: &Core, leader: &NodeName) -> Option<(u64, Option<Cursor>)> {
+/// Asks the leader up to where to wait: in the log, and in the region's feeds.
+async fn index_from(core: &Core, leader: &NodeName) -> Option<(u64, Vec<Cursor>)> {
     use proto::linearize_response::Answer;
-    const TIMEOUT: Duration = Duration::from_secs(1);
     let mut client = client(core, leader, Purpose::Forward);
     let answer = client.linearize(proto::LinearizeRequest {});
-    let answer = tokio::time::timeout(TIMEOUT, answer).await.ok()?.ok()?;
-    let answer = answer.into_inner();
-    let feed = answer.feed.as_ref().map(decode_cursor).transpose().ok()?;
+    let answer = tokio::time::timeout(2 * LINEARIZE_WAIT, answer).await.ok()?.ok()?.into_inner();
+    let feeds = answer.feeds.iter().map(decode_cursor).collect::<Result<_, _>>().ok()?;
     match answer.answer? {
-        Answer::Index(index) => Some((index, feed)),
+        Answer::Index(index) => Some((index, feeds)),
         Answer::NotLeader(_) | Answer::NoQuorum(_) => None,
     }
 }

@@ -58,11 +58,16 @@ impl Freshness {
     }
 
     /// What this leader answers: the newest instant that is applied, and how old it is. It is true
-    /// whoever leads by now; its age says whether a quorum has agreed lately.
+    /// whoever leads by now; its age says whether a quorum has agreed lately. Nothing before the
+    /// first statement of the region's present feed: nobody has said who is silent.
     pub(crate) fn answer(&self, core: &Core) -> Option<(Statement, Duration)> {
         let (at, origin, statement) = {
             let position = core.progress.borrow();
-            (position.at, position.origin.clone()?, position.statement.clone()?)
+            let (origin, statement) = (position.origin.clone()?, position.statement.clone()?);
+            if statement.feed.origin != origin {
+                return None;
+            }
+            (position.at, origin, statement)
         };
         let read = {
             let stamps = &mut self.state().stamps;

@@ -7,31 +7,35 @@
 //!            region <--several in a row, journal at the leader-----'
 //! ```
 
-use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chartmesh_record::{Cursor, NodeName, Timestamp};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
 use chartmesh_wire::{Purpose, decode_aged, proto};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::core::{Core, Moment};
-use crate::limits::{ASK_EVERY, CONFIRMATIONS};
+use crate::limits::{ASK_EVERY, CONFIRMATIONS, RETRY_PAUSE, RETURN_WAIT};
 use crate::peers::client;
 use crate::words::{Said, confirmed_within};
 
 /// Whether the node is in touch with its region.
 #[derive(Debug)]
-pub(crate) struct Isolation(Mutex<State>);
+pub(crate) struct Isolation {
+    touch: Mutex<Touch>,
+    since: watch::Sender<Option<Timestamp>>,
+}
 
-#[derive(Debug)]
-struct State {
+/// What has come back from the region. Times are monotonic: a clock that is set must not isolate a
+/// node before its leader has called it silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Touch {
     /// When the process began to ask.
-    began: Moment,
+    began: Duration,
     /// When the last confirmed answer arrived.
-    confirmed: Option<Moment>,
-    isolated: Option<Timestamp>,
+    confirmed: Option<Duration>,
     /// Confirmed answers in a row.
     row: u32,
     /// The last confirmed answer's.
@@ -39,63 +43,82 @@ struct State {
 }
 
 /// What a leader has answered.
+#[derive(Clone, Copy, Debug)]
 struct Answer {
-    confirmed: bool,
+    /// Given iff it was confirmed.
+    token: Option<u64>,
     /// Whether it holds this node's journals as far as they were named.
     holds: bool,
 }
 
-impl Isolation {
-    pub(crate) fn new(began: Moment) -> Self {
-        Self(Mutex::new(State { began, confirmed: None, isolated: None, row: 0, token: 0 }))
+impl Touch {
+    fn note(&mut self, now: Duration, token: Option<u64>) {
+        match token {
+            Some(token) => {
+                self.confirmed = Some(now);
+                self.token = token;
+                self.row = self.row.saturating_add(1);
+            }
+            None => self.row = 0,
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing was confirmed for so long.
+    fn is_lost(&self, now: Duration, after: Duration) -> bool {
+        now.saturating_sub(self.confirmed.unwrap_or(self.began)) >= after
+    }
+
+    /// Whether an isolated node may try to return.
+    fn is_back(&self) -> bool {
+        self.row >= CONFIRMATIONS
+    }
+}
+
+impl Isolation {
+    pub(crate) fn new(began: Duration) -> Self {
+        let touch = Touch { began, ..Touch::default() };
+        Self { touch: Mutex::new(touch), since: watch::Sender::new(None) }
+    }
+
+    fn touch(&self) -> MutexGuard<'_, Touch> {
+        self.touch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Since when the node is isolated, if it is.
     pub(crate) fn since(&self) -> Option<Timestamp> {
-        self.state().isolated
+        *self.since.borrow()
+    }
+
+    /// Returns once the node is isolated.
+    pub(crate) async fn begun(&self) {
+        // The sender lives as long as this.
+        let _ = self.since.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Whether a quorum has ever answered.
     pub(crate) fn was_confirmed(&self) -> bool {
-        self.state().confirmed.is_some()
-    }
-
-    /// Takes in whether an answer was confirmed. Says how many were in a row.
-    fn note(&self, core: &Core, answer: Option<&Answer>, token: u64) -> u32 {
-        let mut state = self.state();
-        match answer {
-            Some(Answer { confirmed: true, .. }) => {
-                state.confirmed = Some(core.now());
-                state.token = token;
-                state.row += 1;
-            }
-            _ => state.row = 0,
-        }
-        state.row
+        self.touch().confirmed.is_some()
     }
 
     /// Isolates the node if it is time to.
     fn look(&self, core: &Core) {
-        let mut state = self.state();
-        let last = state.confirmed.unwrap_or(state.began);
-        if state.isolated.is_some() || core.since(last) < core.limits.isolation_after {
+        let mut touch = self.touch();
+        let lost = touch.is_lost(core.clock.monotonic(), core.limits.isolation_after);
+        if !lost || self.since().is_some() {
             return;
         }
-        if state.confirmed.is_none() && !core.belongs() {
+        // Before the region has begun nobody would announce it.
+        if touch.confirmed.is_none() && !core.has_begun() {
             return;
         }
-        state.isolated = Some(core.clock.wall());
-        state.row = 0;
+        touch.row = 0;
+        self.since.send_replace(Some(core.clock.wall()));
         metrics::counter!("chartmesh_region_isolations_total").increment(1);
         tracing::warn!("no quorum of the region answers: this node is isolated");
     }
 
     fn end(&self) {
-        self.state().isolated = None;
+        self.since.send_replace(None);
         tracing::info!("the region answers again: this node is isolated no longer");
     }
 }
@@ -111,53 +134,61 @@ pub(crate) async fn keep_looking(core: Arc<Core>) {
 /// Asks the leader, for ever.
 pub(crate) async fn keep_asking(core: Arc<Core>) {
     let mut last_leader = None;
+    let mut last_named = Vec::new();
     loop {
         let leader = core.leader().map(|(_, name)| name);
-        let answer = ask(&core, leader.as_ref()).await;
-        let row = core.isolation.state().row;
-        if let Some(Answer { holds: true, .. }) = answer
-            && row >= CONFIRMATIONS
-            && core.isolation.since().is_some()
-        {
-            come_back(&core, leader.as_ref()).await;
-        }
-        let confirmed = answer.is_some_and(|answer| answer.confirmed);
+        let named = journals(&core);
+        // While more is written, the leader can hold no more than what there was a while ago.
+        let isolated = core.isolation.since().is_some();
+        let asked = if isolated { last_named } else { named.clone() };
+        last_named = named;
+        let answer = ask(&core, leader.as_ref(), &asked).await;
+        let confirmed = answer.is_some_and(|answer| answer.token.is_some());
+        let near = answer.is_some_and(|answer| answer.holds) && core.isolation.touch().is_back();
+        let returned = isolated && near && come_back(&core, leader.as_ref()).await;
         // What a new leader has confirmed is sent back to it at once: until then it calls this node
-        // silent.
-        let new = confirmed && leader != last_leader;
+        // silent. So it does until it hears that this node has returned.
+        let news = returned || (confirmed && leader != last_leader);
         if confirmed {
             last_leader = leader;
         }
         let isolated = core.isolation.since().is_some();
-        sleep(match (new, confirmed, isolated) {
+        sleep(match (news, confirmed, isolated) {
             (true, ..) => Duration::from_millis(2),
-            (_, true, false) => ASK_EVERY,
-            _ => ASK_EVERY / 5,
+            (_, true, false) => ASK_EVERY.min(core.limits.isolation_after / 8),
+            _ => (ASK_EVERY / 5).min(core.limits.isolation_after / 40),
         })
         .await;
     }
 }
 
-/// Returns, if the leader holds the journal to its end while nothing more is written to it.
-async fn come_back(core: &Core, leader: Option<&NodeName>) {
-    let mut open = core.journal.hold_back().await;
-    if let Some(Answer { confirmed: true, holds: true }) = ask(core, leader).await {
-        open.close();
-        core.isolation.end();
+/// Returns, if the leader holds the journal to its end while nothing more is written to it. Says
+/// whether the node has.
+async fn come_back(core: &Core, leader: Option<&NodeName>) -> bool {
+    let until = Instant::now() + RETURN_WAIT;
+    let mut turn = core.journal.hold_back().await;
+    loop {
+        let answer = ask(core, leader, &journals(core)).await;
+        match answer.filter(|answer| answer.token.is_some()) {
+            Some(Answer { holds: true, .. }) => {
+                core.journal.close(&mut turn);
+                core.isolation.end();
+                return true;
+            }
+            Some(_) if Instant::now() < until => sleep(RETRY_PAUSE).await,
+            _ => return false,
+        }
     }
 }
 
-/// One question.
-async fn ask(core: &Core, leader: Option<&NodeName>) -> Option<Answer> {
+/// One question, which names these journals.
+async fn ask(core: &Core, leader: Option<&NodeName>, journals: &[Cursor]) -> Option<Answer> {
     let (token, isolated) = {
-        let state = core.isolation.state();
-        (state.token, state.isolated.is_some())
+        let touch = core.isolation.touch();
+        (touch.token, core.isolation.since().is_some())
     };
-    let request = proto::AskRequest {
-        token,
-        isolated,
-        journals: journals(core).iter().map(encode_cursor).collect(),
-    };
+    let journals = journals.iter().map(encode_cursor).collect();
+    let request = proto::AskRequest { token, isolated, journals };
     let asked = core.now();
     let response = match leader {
         Some(leader) if *leader == core.me => Some(answer(core, leader, &request)),
@@ -167,9 +198,9 @@ async fn ask(core: &Core, leader: Option<&NodeName>) -> Option<Answer> {
             None => None,
         },
     };
-    let token = response.as_ref().map_or(0, |response| response.token);
     let answer = response.and_then(|response| learn(core, asked, response));
-    core.isolation.note(core, answer.as_ref(), token);
+    let token = answer.and_then(|answer| answer.token);
+    core.isolation.touch().note(core.clock.monotonic(), token);
     answer
 }
 
@@ -205,7 +236,8 @@ fn learn(core: &Core, asked: Moment, response: proto::AskResponse) -> Option<Ans
                     return None;
                 }
             }
-            Some(Answer { confirmed: response.token != 0, holds: response.holds })
+            let token = (response.token != 0).then_some(response.token);
+            Some(Answer { token, holds: response.holds })
         }
         Wire::NotLeader(told) => {
             core.note_told(told.leader.parse().ok());
@@ -239,11 +271,47 @@ pub(crate) fn answer(
     };
     let lacking = request.journals.iter().any(lacks);
     let said = Said { token: request.token, isolated: request.isolated, lacking };
-    let now = core.clock.wall();
-    core.words.hear(leader, now, node, said);
+    core.words.hear(leader, node, said);
     let Some((statement, age)) = core.freshness.answer(core) else { return not_leader() };
     let confirmed = age < confirmed_within(core.limits.isolation_after);
-    let token = if confirmed { core.words.give(leader, core.now(), now) } else { 0 };
+    let token = if confirmed { core.words.give(leader, core.now(), core.clock.wall()) } else { 0 };
     let aged = chartmesh_wire::encode_aged(&statement, age);
     proto::AskResponse { answer: Some(Wire::Stated(aged)), token, holds: !lacking }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(5);
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_node_is_lost_when_nothing_was_confirmed_for_long() {
+        let mut touch = Touch { began: at(1_000), ..Touch::default() };
+
+        assert!(!touch.is_lost(at(5_999), AFTER), "it has just begun to ask");
+        assert!(touch.is_lost(at(6_000), AFTER));
+        touch.note(at(6_000), Some(7));
+        touch.note(at(9_000), None);
+        assert!(!touch.is_lost(at(10_999), AFTER));
+        assert!(touch.is_lost(at(11_000), AFTER), "what is not confirmed does not count");
+    }
+
+    #[test]
+    fn one_confirmed_answer_brings_nobody_back() {
+        let mut touch = Touch::default();
+
+        let flapping = [Some(1), Some(2), None, Some(3), Some(4), None, Some(5)];
+        for (number, token) in flapping.into_iter().enumerate() {
+            touch.note(at(number as u64), token);
+            assert!(!touch.is_back(), "after answer {number}");
+        }
+        touch.note(at(10), Some(6));
+        touch.note(at(11), Some(7));
+        assert!(touch.is_back());
+    }
 }

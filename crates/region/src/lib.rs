@@ -15,11 +15,13 @@
 //! which submits, and by `node`, which makes the [`Setup`] and mounts the [`Services`].
 
 mod admission;
+mod claim;
 mod codec;
 mod core;
 mod decider;
 mod forward;
 mod freshness;
+mod handover;
 mod isolation;
 mod journal;
 mod limits;

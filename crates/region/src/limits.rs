@@ -71,6 +71,12 @@ pub(crate) const CONFIRMATIONS: u32 = 3;
 pub(crate) const COPIES_WAIT: Duration = Duration::from_millis(300);
 /// How long a leader waits for what the node that passes a command on is ahead by.
 pub(crate) const AHEAD_WAIT: Duration = Duration::from_secs(1);
+/// How long an isolated node that tries to return keeps new writes back.
+pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(1);
+/// How long a leader may take to say up to where a linearizable read must wait.
+pub(crate) const LINEARIZE_WAIT: Duration = Duration::from_secs(1);
+/// A leader whose clock is off hands over at the most this often.
+pub(crate) const CLOCK_PAUSE: Duration = Duration::from_secs(60);
 /// How long a new leader waits for what the last statement names.
 pub(crate) const NAMED_WAIT: Duration = Duration::from_millis(500);
 /// How long a new leader waits to hear whether a majority remembers the region's origin.

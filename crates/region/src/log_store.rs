@@ -229,7 +229,7 @@ mod tests {
         let id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 0 };
         let entry = Entry::new(id, EntryPayload::Blank);
         log.append(vec![entry_bytes(&entry)], Box::new(|_| {}));
-        let mut store = LogStore::new(log.clone(), Arc::default());
+        let mut store = LogStore::new(log.clone(), Arc::default(), Warm::default());
 
         let mut streamed = pin!(store.entries_stream(0..1).await);
 

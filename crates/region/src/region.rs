@@ -10,16 +10,16 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::admission::Entrance;
-use crate::core::{Admission, Core, Moment};
+use crate::core::{Admission, Core};
 use crate::decider::{Decider, Queue};
 use crate::forward;
 use crate::freshness::Freshness;
+use crate::handover;
 use crate::isolation::{self, Isolation};
-use crate::journal::Journal;
-use crate::limits::{ASK_EVERY, DRAIN};
+use crate::journal::{self, Journal};
+use crate::limits::{ASK_EVERY, IsolationWrites};
 use crate::log_store::LogStore;
 use crate::peers::Peers;
 use crate::runtime;
@@ -45,7 +45,7 @@ impl Region {
     /// this node.
     ///
     /// # Errors
-    /// When the node is no voter, or its disk does not hold what it must.
+    /// When the node is none of the region, or its disk does not hold what it must.
     pub fn start(setup: Setup) -> Result<(Self, Services), StartError> {
         let Setup {
             me, region, voters, mirrors, found, store, log, random, blocking, clock, ..
@@ -67,7 +67,7 @@ impl Region {
         let raft_id = if is_voter { identify(&setup, pristine)? } else { 0 };
         let found = *found;
         let (queue, inbox) = Queue::new(&setup.limits);
-        let journal = Journal::new(setup.limits.queue_commands);
+        let (journal, journaled) = Journal::new(&setup.limits);
         let core = Arc::new(Core {
             me: setup.me,
             region: setup.region,
@@ -79,11 +79,12 @@ impl Region {
             log: setup.log,
             links: setup.links,
             feeds: setup.feeds,
-            isolation: Isolation::new(Moment::now(&*setup.clock)),
+            isolation: Isolation::new(setup.clock.monotonic()),
             journal,
             words: Words::default(),
             warm,
             told: watch::Sender::new(None),
+            draining: watch::Sender::new(false),
             changing: tokio::sync::Mutex::default(),
             clock: setup.clock,
             random: setup.random,
@@ -105,6 +106,9 @@ impl Region {
             tasks.spawn(entrance.enter());
         }
         tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
+        tasks.spawn(journal::keep_deciding(Arc::clone(&core), journaled));
+        tasks.spawn(handover::keep_off(Arc::clone(&core)));
+        tasks.spawn(handover::mind_clock(Arc::clone(&core)));
         tasks.spawn(isolation::keep_asking(Arc::clone(&core)));
         tasks.spawn(isolation::keep_looking(Arc::clone(&core)));
         tasks.spawn(greet(Arc::clone(&core)));
@@ -152,7 +156,7 @@ impl Region {
     pub fn orders(&self, origin: &Origin) -> bool {
         let core = &self.core;
         if origin.name() == core.me.0 {
-            return core.isolation.since().is_some() && core.journal.is_open(origin);
+            return core.journal.is_open(origin);
         }
         *core.admission.borrow() == Admission::Member
             && core.progress.borrow().origin.as_ref() == Some(origin)
@@ -185,8 +189,15 @@ impl Region {
             }
         };
         if let State::Isolated { since } = state {
-            let text = "this node is cut off from its region: reads go on, and writes go into a \
-                        journal of its own";
+            let text = match core.limits.isolation_writes {
+                IsolationWrites::Journal => {
+                    "this node is cut off from its region: reads go on, and writes go into a \
+                     journal of its own"
+                }
+                IsolationWrites::Refuse => {
+                    "this node is cut off from its region: reads go on, and writes are refused"
+                }
+            };
             alarms.push(Alarm { code: "isolated", text: text.to_owned(), since });
         }
         if let Admission::Joining { since } = *core.admission.borrow() {
@@ -205,26 +216,10 @@ impl Region {
         RegionStatus { state, leader, term, origin, last_log, applied, members, alarms }
     }
 
-    /// Finishes what this node is deciding, and hands leadership over if it has it.
+    /// Finishes what this node is deciding, and hands leadership over if it has it. It leads no more
+    /// from then on.
     pub async fn drain(&self) {
-        let deadline = Instant::now() + DRAIN;
-        // Without a quorum what is in flight may never be decided.
-        if tokio::time::timeout_at(deadline, self.core.queue.drain()).await.is_err() {
-            tracing::warn!("what is in flight was not decided in time");
-        }
-        while let Some(successor) = successor(&self.core) {
-            let Some(raft) = self.core.raft() else { return };
-            tracing::info!(successor, "handing leadership over");
-            let handed = async {
-                raft.trigger().transfer_leader(successor).await?;
-                self.core.until(|core| core.leadership().is_none()).await;
-                Ok::<(), Fatal<TypeConfig>>(())
-            };
-            if !matches!(tokio::time::timeout_at(deadline, handed).await, Ok(Ok(()))) {
-                tracing::warn!("leadership was not handed over in time");
-                return;
-            }
-        }
+        handover::drain(&self.core).await;
     }
 
     /// Ends it.
@@ -278,24 +273,6 @@ fn identify(setup: &Setup, pristine: bool) -> Result<u64, Corrupt> {
     let identity = Identity { raft_id, region: setup.region.clone(), founded };
     setup.log.set_identity(&identity).map_err(|error| corrupt(error.to_string()))?;
     Ok(raft_id)
-}
-
-/// Whom to hand leadership to, if this node has it: the voter whose log is the longest among those
-/// that answer.
-fn successor(core: &Core) -> Option<u64> {
-    core.leadership()?;
-    let metrics = core.raft()?.metrics();
-    let metrics = metrics.borrow_watched();
-    let reachable: Vec<u64> = core
-        .peers
-        .status(core)
-        .into_iter()
-        .filter(|member| member.name != core.me && member.reachable)
-        .filter_map(|member| member.raft_id)
-        .collect();
-    let matched = metrics.replication.as_ref()?.iter();
-    let matched = matched.filter(|(id, _)| reachable.contains(id));
-    matched.max_by_key(|(_, matched)| matched.as_ref().map(|log| log.index)).map(|(id, _)| *id)
 }
 
 /// Keeps an eye on the other voters.

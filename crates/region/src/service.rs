@@ -9,7 +9,9 @@ use chartmesh_record::{Cursor, NodeName};
 use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
-use chartmesh_wire::{PeerIdentity, decode_command, encode_outcome, proto, region as wire};
+use chartmesh_wire::{
+    MAX_COMMAND_BYTES, PeerIdentity, decode_command, encode_outcome, proto, region as wire,
+};
 use futures::{Stream, StreamExt, stream};
 use openraft::ReadPolicy;
 use tonic::{Request, Response, Status, Streaming};
@@ -19,7 +21,8 @@ use crate::codec::{
     vote_response_to,
 };
 use crate::core::Core;
-use crate::decider::{Load, Verdict};
+use crate::decider::{Load, Queue, Room, Verdict};
+use crate::forward::unless_lacking;
 use crate::limits::{BATCH_BYTES, MESSAGE_BYTES, PIECE_BYTES};
 use crate::peers::myself;
 use crate::types::Raft;
@@ -190,6 +193,9 @@ impl raft_server::Raft for Services {
         let message = request.into_inner();
         let raft = self.raft_for(message.to)?;
         self.claims(&peer, leader_of(message.from.as_ref()))?;
+        if *self.0.draining.borrow() {
+            return Err(Status::unavailable("this node is about to stop"));
+        }
         let transfer =
             transfer_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let response = raft.handle_transfer_leader(transfer).await.map_err(fatal)?;
@@ -203,7 +209,7 @@ impl region_server::Region for Services {
         &self,
         request: Request<proto::HelloRequest>,
     ) -> Result<Response<proto::HelloResponse>, Status> {
-        let peer = self.peer(&request)?;
+        let peer = self.node(&request)?;
         let message = request.into_inner();
         let named = message.node.as_ref().map(|node| node.name.as_str());
         if named != Some(peer.as_str()) || message.region != self.0.region.as_str() {
@@ -227,12 +233,12 @@ impl region_server::Region for Services {
         request: Request<Streaming<proto::SubmitRequest>>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
         let peer = self.node(&request)?;
-        let (load, ahead) = receive(request.into_inner(), &peer).await?;
-        if self.0.leadership().is_some() {
-            self.0.catch_up_with(ahead).await;
-        }
+        // Before anything is kept: whether it is for this node, and whether there is room.
         let verdict = match self.0.leadership() {
-            Some(_) => self.0.queue.decide(load).await,
+            Some(_) => match receive(&self.0.queue, request.into_inner(), &peer).await? {
+                Some(received) => decide(&self.0, received).await,
+                None => Verdict::Overloaded,
+            },
             None => Verdict::NotLeader,
         };
         let leader = || self.0.leader().map(|(_, name)| name.to_string()).unwrap_or_default();
@@ -245,20 +251,22 @@ impl region_server::Region for Services {
     ) -> Result<Response<proto::LinearizeResponse>, Status> {
         use proto::linearize_response::Answer;
         self.node(&request)?;
-        let mut feed = None;
-        let answer = match read_index(&self.0).await {
-            Some(index) => {
-                feed = self.0.applied_feed(index).await.as_ref().map(encode_cursor);
-                Answer::Index(index)
+        let mut feeds = Vec::new();
+        let mut index = read_index(&self.0).await;
+        if let Some(at) = index {
+            match self.0.applied_feeds(at).await {
+                Some(held) => feeds = held.iter().map(encode_cursor).collect(),
+                None => index = None,
             }
-            None => match self.0.leader() {
-                Some((_, leader)) if leader != self.0.me => {
-                    Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
-                }
-                _ => Answer::NoQuorum(proto::Nothing {}),
-            },
+        }
+        let answer = match (index, self.0.leader()) {
+            (Some(index), _) => Answer::Index(index),
+            (None, Some((_, leader))) if leader != self.0.me => {
+                Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
+            }
+            (None, _) => Answer::NoQuorum(proto::Nothing {}),
         };
-        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer), feed }))
+        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer), feeds }))
     }
 
     async fn ask(
@@ -293,26 +301,49 @@ impl region_server::Region for Services {
     }
 }
 
-/// Reads a command that is passed on.
+/// A command that was passed on.
+struct Received {
+    load: Load,
+    room: Room,
+    /// By what the node that has passed it on is ahead.
+    ahead: Vec<Cursor>,
+}
+
+/// Decides a command that was passed on, over what its node holds, as far as it can be had.
+async fn decide(core: &Core, received: Received) -> Verdict {
+    let Received { load, room, ahead } = received;
+    core.catch_up_with(ahead).await;
+    let mut room = Some(room);
+    let decide = || core.queue.decide(load.clone(), room.take(), std::future::pending());
+    match core.leadership() {
+        Some(_) => unless_lacking(core, decide).await,
+        None => Verdict::NotLeader,
+    }
+}
+
+/// Reads a command that is passed on; `None` if there is no room for it.
 async fn receive(
+    queue: &Queue,
     mut stream: Streaming<proto::SubmitRequest>,
     peer: &NodeName,
-) -> Result<(Load, Vec<Cursor>), Status> {
+) -> Result<Option<Received>, Status> {
     let bad = |why: &str| Status::invalid_argument(why.to_owned());
     let first = stream.message().await?.ok_or_else(|| bad("it is empty"))?;
     let header = first.header.ok_or_else(|| bad("the header is missing"))?;
     let ahead = header.ahead.iter().map(decode_cursor).collect::<Result<Vec<_>, _>>();
     let ahead = ahead.map_err(|error| bad(&error.to_string()))?;
     let length = usize::try_from(header.length).map_err(|_| bad("it is too long"))?;
-    if length > chartmesh_wire::MAX_COMMAND_BYTES {
+    if length > MAX_COMMAND_BYTES || (!header.compressed && length > BATCH_BYTES) {
         return Err(bad("it is too long"));
     }
+    let Some(mut room) = queue.reserve(length) else { return Ok(None) };
     let mut pieces = vec![first.piece];
     let mut received = pieces[0].len();
     while let Some(next) = stream.message().await? {
         received += next.piece.len();
-        if received > chartmesh_wire::MAX_COMMAND_BYTES {
-            return Err(bad("it is too long"));
+        // What cannot be compressed grows a little.
+        if received > length + PIECE_BYTES {
+            return Err(bad("it is longer than it says"));
         }
         pieces.push(next.piece);
     }
@@ -320,9 +351,11 @@ async fn receive(
         if pieces.iter().any(|piece| piece.is_empty() || piece.len() > PIECE_BYTES) {
             return Err(bad("a piece is empty or too long"));
         }
-        return Ok((Load::Big { pieces, length }, ahead));
+        let load = Load::Big { pieces, length };
+        room.shrink(load.size());
+        return Ok(Some(Received { load, room, ahead }));
     }
-    if length > BATCH_BYTES || received != length {
+    if received != length {
         return Err(bad("it is not as long as it says"));
     }
     let bytes: Bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
@@ -334,7 +367,8 @@ async fn receive(
     if !command.is_sound() {
         return Err(unreadable("a link leads nowhere"));
     }
-    Ok((Load::Small { command: Arc::new(command), size: length }, ahead))
+    let load = Load::Small { command: Arc::new(command), size: length };
+    Ok(Some(Received { load, room, ahead }))
 }
 
 /// The index up to which the log must be applied to read all that is decided by now, if this node

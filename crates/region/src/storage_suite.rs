@@ -1,7 +1,9 @@
 //! This module runs openraft's own storage test suite against the node's storage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chartmesh_record::{Clock, Timestamp};
 use chartmesh_store::{Memory, Options, RaftLog, Store, Syncer};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -12,10 +14,25 @@ use crate::log_store::LogStore;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
 use crate::upload::Uploads;
+use crate::warm::Warm;
 use chartmesh_store::Blocking;
 
 struct Disks {
     syncer: Syncer,
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn wall(&self) -> Timestamp {
+        Timestamp(1_000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 }
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
@@ -35,8 +52,11 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
             });
         }
         let uploads = Uploads::new(log.clone());
-        let (state, _) = StateMachine::open(store, uploads, Blocking::Inline).unwrap();
-        Ok((dir, LogStore::new(log, appended), state))
+        let warm = Warm::default();
+        let (state, _) =
+            StateMachine::open(store, uploads, Blocking::Inline, Arc::new(Still), warm.clone())
+                .unwrap();
+        Ok((dir, LogStore::new(log, appended, warm), state))
     }
 }
 

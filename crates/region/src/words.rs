@@ -3,7 +3,8 @@
 //!
 //! A word counts from the instant at which the leader *gave out* the token that the node sends back:
 //! whatever is lost or late on the way, the node cannot have got that answer earlier, and begins to
-//! count its isolation when it gets it.
+//! count its isolation when it gets it. What a node says while it is isolated counts for nothing: its
+//! last word is from before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -25,17 +26,24 @@ pub(crate) struct Words(Mutex<Book>);
 struct Book {
     /// Whose leadership they belong to: another one begins anew.
     leader: Option<LeaderId>,
-    began: Timestamp,
     given: u64,
-    tokens: VecDeque<(u64, Moment, Timestamp)>,
+    tokens: VecDeque<Given>,
     nodes: BTreeMap<NodeName, Word>,
+}
+
+/// A token that was given out: when, by both clocks and as an instant.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    token: u64,
+    moment: Moment,
+    at: Timestamp,
 }
 
 /// What a node has said last.
 #[derive(Clone, Copy, Debug, Default)]
 struct Word {
-    /// When the newest token was given out that has come back, by both clocks and as an instant.
-    last: Option<(Moment, Timestamp)>,
+    /// The newest token that has come back from it while it was not isolated.
+    last: Option<Given>,
     isolated: bool,
     /// Whether the leader lacks part of a journal that the node has written.
     lacking: bool,
@@ -50,61 +58,66 @@ pub(crate) struct Said {
 }
 
 impl Words {
-    fn with<T>(&self, leader: LeaderId, now: Timestamp, look: impl FnOnce(&mut Book) -> T) -> T {
+    fn with<T>(&self, leader: LeaderId, look: impl FnOnce(&mut Book) -> T) -> T {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if book.leader != Some(leader) {
-            *book = Book { leader: Some(leader), began: now, ..Book::default() };
+            *book = Book { leader: Some(leader), ..Book::default() };
         }
         look(&mut book)
     }
 
-    /// Takes in what a node says.
-    pub(crate) fn hear(&self, leader: LeaderId, now: Timestamp, node: &NodeName, said: Said) {
-        self.with(leader, now, |book| {
-            let given = book.tokens.iter().rev().find(|(token, ..)| *token == said.token);
-            let given = given.map(|&(_, moment, at)| (moment, at));
+    /// Takes in what a node says. What was said before the last word, and arrives only now, makes
+    /// nothing better.
+    pub(crate) fn hear(&self, leader: LeaderId, node: &NodeName, said: Said) {
+        self.with(leader, |book| {
+            let given = book.tokens.iter().rev().find(|given| given.token == said.token).copied();
             let word = book.nodes.entry(node.clone()).or_default();
-            let newer = |last: &(Moment, Timestamp)| given.is_some_and(|given| given.1 > last.1);
-            if word.last.as_ref().is_none_or(newer) {
-                word.last = given.or(word.last);
+            let heard = word.last.map_or(0, |last| last.token);
+            match given.filter(|given| given.token >= heard && !said.isolated) {
+                Some(given) => {
+                    *word = Word { last: Some(given), isolated: false, lacking: said.lacking };
+                }
+                None => {
+                    word.isolated |= said.isolated;
+                    word.lacking |= said.lacking;
+                }
             }
-            word.isolated = said.isolated;
-            word.lacking = said.lacking;
         });
     }
 
     /// Gives out a token with a confirmed answer.
     pub(crate) fn give(&self, leader: LeaderId, moment: Moment, now: Timestamp) -> u64 {
-        self.with(leader, now, |book| {
+        self.with(leader, |book| {
             book.given += 1;
             // The term makes it another one than any other leader's.
             let token = (leader.term << 32) | (book.given & 0xffff_ffff);
             if book.tokens.len() == TOKENS {
                 book.tokens.pop_front();
             }
-            book.tokens.push_back((token, moment, now));
+            book.tokens.push_back(Given { token, moment, at: now });
             token
         })
     }
 
-    /// The silent ones among these nodes. One that was called silent before keeps its instant.
+    /// The silent ones among these nodes. One that was called silent before keeps its instant; one
+    /// of which this leadership has had no word was heard by another, until `unheard`.
     pub(crate) fn silent<'n>(
         &self,
         leader: LeaderId,
-        now: Timestamp,
         nodes: impl Iterator<Item = &'n NodeName>,
         before: &[Silent],
+        unheard: Timestamp,
         is_old: impl Fn(Moment) -> bool,
     ) -> Vec<Silent> {
-        self.with(leader, now, |book| {
+        self.with(leader, |book| {
             let silent = nodes.filter_map(|node| {
                 let word = book.nodes.get(node).copied().unwrap_or_default();
-                let heard = word.last.is_some_and(|(moment, _)| !is_old(moment));
+                let heard = word.last.is_some_and(|last| !is_old(last.moment));
                 if heard && !word.isolated && !word.lacking {
                     return None;
                 }
                 let called = before.iter().find(|silent| silent.node == *node);
-                let last = word.last.map_or(book.began, |(_, at)| at);
+                let last = word.last.map_or(unheard, |last| last.at);
                 let since = called.map_or(last, |called| called.since);
                 Some(Silent { node: node.clone(), since })
             });
@@ -139,63 +152,136 @@ mod tests {
         (Moment::of(Duration::from_millis(ms), ms as i64), Timestamp(ms as i64))
     }
 
-    fn silent(words: &Words, term: u64, ms: u64) -> bool {
-        let node: NodeName = "pac-2".parse().expect("a name");
+    fn node() -> NodeName {
+        "pac-2".parse().expect("a name")
+    }
+
+    /// Since when the node is called silent, if it is.
+    fn since(words: &Words, term: u64, before: &[Silent], ms: u64) -> Option<i64> {
         let old = |then: Moment| {
             Duration::from_millis(ms).saturating_sub(then.monotonic()) >= Duration::from_secs(4)
         };
-        let all = words.silent(leader(term), Timestamp(ms as i64), [&node].into_iter(), &[], old);
-        !all.is_empty()
+        let all = words.silent(leader(term), [&node()].into_iter(), before, Timestamp(-7), old);
+        all.first().map(|silent| silent.since.0)
     }
+
+    fn silent(words: &Words, term: u64, ms: u64) -> bool {
+        since(words, term, &[], ms).is_some()
+    }
+
+    const WELL: Said = Said { token: 0, isolated: false, lacking: false };
 
     #[test]
     fn a_node_is_silent_until_it_sends_back_a_token_of_this_leader() {
-        let node: NodeName = "pac-2".parse().expect("a name");
         let words = Words::default();
-        let said = |token| Said { token, isolated: false, lacking: false };
+        let hear = |term, said| words.hear(leader(term), &node(), said);
 
         assert!(silent(&words, 1, 0));
         let token = words.give(leader(1), at(10).0, at(10).1);
-        words.hear(leader(1), at(20).1, &node, said(0));
+        hear(1, WELL);
         assert!(silent(&words, 1, 20), "it was not confirmed anything");
-        words.hear(leader(1), at(20).1, &node, said(token));
+        hear(1, Said { token, ..WELL });
         assert!(!silent(&words, 1, 20));
-        words.hear(leader(1), at(30).1, &node, Said { lacking: true, ..said(token) });
+        hear(1, Said { token, lacking: true, ..WELL });
         assert!(silent(&words, 1, 30), "its journal has not arrived");
-        words.hear(leader(2), at(40).1, &node, said(token));
+        hear(2, Said { token, ..WELL });
         assert!(silent(&words, 2, 40), "that was another leader");
     }
 
+    #[test]
+    fn what_was_said_before_the_last_word_makes_nothing_better() {
+        let words = Words::default();
+        let give = |ms| words.give(leader(1), at(ms).0, at(ms).1);
+        let hear = |said| words.hear(leader(1), &node(), said);
+        let (first, second, third) = (give(0), give(100), give(200));
+
+        hear(Said { token: second, ..WELL });
+        hear(Said { token: third, isolated: true, ..WELL });
+        hear(Said { token: first, ..WELL });
+        assert!(silent(&words, 1, 300), "it is isolated, and its old word came late");
+        hear(WELL);
+        assert!(silent(&words, 1, 300), "a word without a token neither");
+        hear(Said { token: third, ..WELL });
+        assert!(!silent(&words, 1, 300), "it has returned");
+        hear(Said { token: first, isolated: true, ..WELL });
+        assert!(silent(&words, 1, 300), "but a word that warns does, however late");
+    }
+
+    #[test]
+    fn a_silent_node_is_dated_from_the_last_word_of_it_that_anybody_had() {
+        let called = [Silent { node: node(), since: Timestamp(-99) }];
+        let words = Words::default();
+        let hear = |said| words.hear(leader(1), &node(), said);
+
+        assert_eq!(since(&words, 1, &[], 5), Some(-7), "the leader before had one until then");
+        assert_eq!(since(&words, 1, &called, 5), Some(-99), "it had none either");
+        let token = words.give(leader(1), at(10).0, at(10).1);
+        hear(Said { token, ..WELL });
+        assert_eq!(since(&words, 1, &called, 20), None);
+        let later = words.give(leader(1), at(30).0, at(30).1);
+        hear(Said { token: later, isolated: true, ..WELL });
+        assert_eq!(since(&words, 1, &[], 40), Some(10), "what it says meanwhile does not count");
+    }
+
+    /// What a node and its leader do, and how long after what came before.
+    #[derive(Clone, Debug)]
+    struct Step {
+        passes: u64,
+        /// Whether the node asks: after how long the question arrives, and the answer; over 2,000
+        /// ms it does not.
+        asks: Option<(u64, u64)>,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let asks = prop::option::weighted(0.8, (0_u64..2_600, 0_u64..2_600));
+        let step = (0_u64..1_500, asks).prop_map(|(passes, asks)| Step { passes, asks });
+        prop::collection::vec(step, 1..80)
+    }
+
     proptest! {
-        /// Questions and answers are lost and late at random: a node is called silent before it can
-        /// be isolated.
+        /// Questions and answers are lost, late and out of order at random; the node is isolated and
+        /// returns. Whenever it is, its leader calls it silent, and since before it was.
         #[test]
-        fn a_node_is_called_silent_before_it_is_isolated(
-            steps in prop::collection::vec((0_u64..1_500, any::<bool>(), 0_u64..3_000), 1..60),
-        ) {
-            let node: NodeName = "pac-2".parse().expect("a name");
+        fn a_node_is_called_silent_before_it_is_isolated(steps in steps()) {
             let words = Words::default();
-            let (mut now, mut token) = (0, 0);
-            // When the node got its last answer, and answers on their way to it.
-            let mut confirmed = None;
-            let mut coming: Vec<(u64, u64)> = Vec::new();
-            for (passes, arrives, delay) in steps {
-                now += passes;
-                for &(when, given) in coming.iter().filter(|(when, _)| *when <= now) {
-                    (confirmed, token) = (confirmed.max(Some(when)), given.max(token));
-                }
-                coming.retain(|(when, _)| *when > now);
-                let isolated = confirmed.is_some_and(|confirmed| now >= confirmed + 5_000);
-                if isolated {
-                    prop_assert!(silent(&words, 1, now));
-                }
-                if arrives {
-                    let said = Said { token, isolated, lacking: false };
-                    words.hear(leader(1), at(now).1, &node, said);
-                    let given = words.give(leader(1), at(now).0, at(now).1);
-                    if delay < 2_000 {
-                        coming.push((now + delay, given));
+            let mut now = 0;
+            // At the node: when the last confirmed answer came, since when it is isolated, and how
+            // many confirmed answers have come since.
+            let (mut confirmed, mut token) = (None, 0);
+            let (mut isolated, mut row) = (None, 0);
+            let mut questions: Vec<(u64, Said, u64)> = Vec::new();
+            let mut answers: Vec<(u64, u64)> = Vec::new();
+            for Step { passes, asks } in steps {
+                for _ in 0..passes.max(1) {
+                    now += 1;
+                    for (_, said, back) in questions.extract_if(.., |(when, ..)| *when <= now) {
+                        words.hear(leader(1), &node(), said);
+                        let given = words.give(leader(1), at(now).0, at(now).1);
+                        if back <= 2_000 {
+                            answers.push((now + back, given));
+                        }
                     }
+                    for (_, given) in answers.extract_if(.., |(when, _)| *when <= now) {
+                        // A node asks one question after the other: it takes no older answer.
+                        if given > token {
+                            (confirmed, token) = (Some(now), given);
+                            row += 1;
+                        }
+                    }
+                    if isolated.is_some() && row >= 3 {
+                        isolated = None;
+                    }
+                    if isolated.is_none() && confirmed.is_some_and(|last| now >= last + 5_000) {
+                        (isolated, row) = (Some(now), 0);
+                    }
+                    if let Some(began) = isolated {
+                        let since = since(&words, 1, &[], now);
+                        prop_assert!(since.is_some_and(|since| since <= began as i64));
+                    }
+                }
+                if let Some((there, back)) = asks.filter(|(there, _)| *there <= 2_000) {
+                    let said = Said { token, isolated: isolated.is_some(), lacking: false };
+                    questions.push((now + there, said, back));
                 }
             }
         }

@@ -11,9 +11,9 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::propose::propose;
-use super::{Decider, Term};
+use super::{Decider, Inherited, Term};
 use crate::core::Core;
-use crate::limits::{NAMED_WAIT, WARM_WAIT};
+use crate::limits::{NAMED_WAIT, STATEMENT_EVERY, WARM_WAIT};
 use crate::members;
 use crate::types::{Fit, LeaderId};
 
@@ -51,6 +51,7 @@ impl Decider {
             }
             None => self.begin_feed(leader, None).await?,
         };
+        let inherited = Inherited::from(&core);
         let named = core.progress.borrow().statement.clone();
         let named = named.map(|statement| statement.holds).unwrap_or_default();
         let lacks = |cursor: &Cursor| core.store.cursor(&cursor.origin).seq < cursor.seq;
@@ -61,11 +62,9 @@ impl Decider {
         tracing::info!(term = leader.term, seq = began.seq.0, "this node decides");
         metrics::counter!("chartmesh_region_terms_led_total").increment(1);
         let speak_at = Instant::now();
-        let mut term = Term { leader, began, last: Timestamp(0), speak_at, silent: None };
-        if hasty {
-            term.spoken();
-        }
-        Some(term)
+        // A statement waits for its own entry to be applied, and a hasty one does not wait.
+        let speak_at = if hasty { speak_at + STATEMENT_EVERY } else { speak_at };
+        Some(Term { leader, began, last: Timestamp(0), inherited, speak_at, silent: None })
     }
 
     /// Waits until this node has applied all that its own log holds. A term that is taken up again,

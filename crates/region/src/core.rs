@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use crate::journal::Journal;
 use crate::limits::{AHEAD_WAIT, LINEARIZE_WAIT, Limits};
 use crate::peers::Peers;
 use crate::position::Position;
+use crate::promises::Promises;
 use crate::setup::{Feeds, Member, Timers};
-use crate::types::{LeaderId, Membership, Peer, Raft};
+use crate::types::{LeaderId, Membership, Peer, Raft, StoredMembership};
 use crate::upload::Uploads;
 use crate::warm::Warm;
 use crate::words::Words;
@@ -41,8 +43,9 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) blocking: Blocking,
-    /// This disk's Raft id.
-    pub(crate) raft_id: u64,
+    /// This disk's Raft id: another one once it has turned out that the disk was set back.
+    pub(crate) raft_id: AtomicU64,
+    pub(crate) promises: Promises,
     /// How far the log is applied.
     pub(crate) progress: watch::Receiver<Position>,
     pub(crate) queue: Queue,
@@ -74,13 +77,24 @@ pub(crate) enum Admission {
     Waiting,
     /// It does.
     Member,
-    /// Its disk is new; it does, and does not vote yet.
+    /// It does, and does not vote yet: its disk has forgotten what was promised.
     Joining {
+        /// Why it has.
+        why: Why,
         /// Since when.
         since: Timestamp,
     },
     /// It must not.
     Refused(Refusal),
+}
+
+/// Why a disk does not know what was promised in its node's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is empty.
+    Empty,
+    /// It holds old contents.
+    SetBack,
 }
 
 /// Why a node must not take part.
@@ -91,6 +105,11 @@ pub(crate) struct Refusal {
 }
 
 impl Core {
+    /// This disk's Raft id.
+    pub(crate) fn raft_id(&self) -> u64 {
+        self.raft_id.load(Ordering::Acquire)
+    }
+
     /// Raft, once the node takes part.
     pub(crate) fn raft(&self) -> Option<&Raft> {
         self.raft.get()
@@ -98,12 +117,17 @@ impl Core {
 
     /// Who votes, as far as the node knows; `None` before the founding.
     pub(crate) fn membership(&self) -> Option<Membership> {
+        self.stored_membership().map(|stored| stored.membership().clone())
+    }
+
+    /// The same, with its place in the log.
+    pub(crate) fn stored_membership(&self) -> Option<StoredMembership> {
         let effective = self.raft().map(|raft| {
             let metrics = raft.server_metrics();
-            metrics.borrow_watched().membership_config.membership().clone()
+            StoredMembership::clone(&metrics.borrow_watched().membership_config)
         });
-        let applied = || self.progress.borrow().membership.membership().clone();
-        let known = |membership: &Membership| membership.nodes().next().is_some();
+        let applied = || self.progress.borrow().membership.clone();
+        let known = |stored: &StoredMembership| stored.membership().nodes().next().is_some();
         effective.filter(known).or_else(|| Some(applied()).filter(known))
     }
 
@@ -189,7 +213,7 @@ impl Core {
         let metrics = self.raft()?.server_metrics();
         let metrics = metrics.borrow_watched();
         let leads = metrics.state.is_leader() && metrics.vote.committed;
-        leads.then_some(metrics.vote.leader_id).filter(|leader| leader.node_id == self.raft_id)
+        leads.then_some(metrics.vote.leader_id).filter(|leader| leader.node_id == self.raft_id())
     }
 
     /// Returns once `seen` of the server metrics is true; never if Raft ends before.

@@ -30,6 +30,7 @@ mod members;
 mod network;
 mod peers;
 mod position;
+mod promises;
 mod region;
 mod runtime;
 mod service;

@@ -17,7 +17,7 @@ use crate::types::Peer;
 pub(crate) async fn join(core: Arc<Core>) {
     use proto::join_response::Answer;
     let mut last_told = String::new();
-    while !is_voter(&core, core.raft_id) {
+    while !is_voter(&core, core.raft_id()) {
         let leader = core.leader().map(|(_, name)| name);
         let asked = leader.filter(|leader| *leader != core.me).or_else(|| core.someone());
         if let Some(peer) = asked {

@@ -1,6 +1,7 @@
 //! This module is the handle to a node's part of its region: submit, linearize, drain, stop.
 
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::admission::Entrance;
-use crate::core::{Admission, Core};
+use crate::core::{Admission, Core, Why};
 use crate::decider::{Decider, Queue};
 use crate::forward;
 use crate::freshness::Freshness;
@@ -22,6 +23,7 @@ use crate::journal::{self, Journal};
 use crate::limits::{ASK_EVERY, IsolationWrites};
 use crate::log_store::LogStore;
 use crate::peers::Peers;
+use crate::promises::Promises;
 use crate::runtime;
 use crate::service::Services;
 use crate::setup::{Corrupt, Setup, StartError};
@@ -75,7 +77,6 @@ impl Region {
             mirrors: setup.mirrors,
             timers: setup.profile.timers(),
             limits: setup.limits,
-            store: setup.store,
             log: setup.log,
             links: setup.links,
             feeds: setup.feeds,
@@ -89,7 +90,9 @@ impl Region {
             clock: setup.clock,
             random: setup.random,
             blocking: setup.blocking,
-            raft_id,
+            raft_id: AtomicU64::new(raft_id),
+            promises: Promises::recall(&setup.store),
+            store: setup.store,
             progress,
             queue,
             uploads,
@@ -102,7 +105,7 @@ impl Region {
         let mut tasks = JoinSet::new();
         if is_voter {
             let core = Arc::clone(&core);
-            let entrance = Entrance { core, log: log_store, state, pristine, found };
+            let entrance = Entrance { core, log: log_store, state, found };
             tasks.spawn(entrance.enter());
         }
         tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
@@ -200,8 +203,14 @@ impl Region {
             };
             alarms.push(Alarm { code: "isolated", text: text.to_owned(), since });
         }
-        if let Admission::Joining { since } = *core.admission.borrow() {
-            let text = "this node's disk is new: it fills itself, and does not vote yet";
+        if let Admission::Joining { why, since } = *core.admission.borrow() {
+            let text = match why {
+                Why::Empty => "this node's disk is new: it fills itself, and does not vote yet",
+                Why::SetBack => {
+                    "this node's disk was set back to old contents: it fills itself, and does not \
+                     vote yet"
+                }
+            };
             alarms.push(Alarm { code: "joining", text: text.to_owned(), since });
         }
         let (term, last_log) = core.raft().map_or((0, 0), |raft| {
@@ -275,9 +284,10 @@ fn identify(setup: &Setup, pristine: bool) -> Result<u64, Corrupt> {
     Ok(raft_id)
 }
 
-/// Keeps an eye on the other voters.
+/// Keeps an eye on the other voters; a leader tells them what all have acknowledged.
 async fn greet(core: Arc<Core>) {
     loop {
+        core.promises.learn(&core, &Promises::told_to(&core));
         core.peers.greet(&core).await;
         tokio::time::sleep(2 * ASK_EVERY).await;
     }

@@ -17,7 +17,7 @@ use openraft::ReadPolicy;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
-    append_from, appended_to, membership_to, transfer_from, transferred_to, vote_request_from,
+    append_from, appended_to, log_id_to, membership_to, transfer_from, transferred_to, vote_request_from,
     vote_response_to,
 };
 use crate::core::Core;
@@ -80,7 +80,7 @@ impl Services {
 
     /// Raft, for a message that is meant for this disk.
     fn raft_for(&self, to: u64) -> Result<Raft, Status> {
-        if to != self.0.raft_id {
+        if to != self.0.raft_id() {
             return Err(Status::failed_precondition("meant for another disk of this node"));
         }
         let raft = self.0.raft().cloned();
@@ -128,7 +128,7 @@ impl raft_server::Raft for Services {
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let peer = self.peer(&request)?;
-        let raft = self.raft_for(self.0.raft_id)?;
+        let raft = self.raft_for(self.0.raft_id())?;
         // Why the stream of requests has ended before its time.
         let broken: Arc<Mutex<Option<Status>>> = Arc::default();
         let note = Arc::clone(&broken);
@@ -215,16 +215,21 @@ impl region_server::Region for Services {
         if named != Some(peer.as_str()) || message.region != self.0.region.as_str() {
             return Err(refused(Some(&peer), "it greets in another name"));
         }
-        let membership = self.0.membership();
-        // One that has promised something must not be taken for one that knows no group.
-        if membership.is_none() && (self.0.log.last().is_some() || self.0.log.vote().is_some()) {
-            return Err(Status::unavailable("this node does not know yet whom its log belongs to"));
+        let core = &self.0;
+        let asker = message.node.as_ref().map_or(0, |node| node.id);
+        if !message.promises.is_empty() && core.voters.iter().any(|voter| voter.name == peer) {
+            core.promises.learn(core, &message.promises);
         }
+        let membership = core.stored_membership();
+        let at = membership.as_ref().and_then(|stored| stored.log_id().as_ref().map(log_id_to));
         Ok(Response::new(proto::HelloResponse {
-            region: self.0.region.to_string(),
-            node: Some(myself(&self.0)),
-            membership: membership.as_ref().map(membership_to),
-            warm: self.0.warm.origin().map(|origin| origin.to_string()).unwrap_or_default(),
+            region: core.region.to_string(),
+            node: Some(myself(core)),
+            membership: membership.map(|stored| membership_to(stored.membership())),
+            warm: core.warm.origin().map(|origin| origin.to_string()).unwrap_or_default(),
+            membership_at: at,
+            holds_log: core.log.last().is_some() || core.log.vote().is_some(),
+            promise: core.promises.of(asker).map(|promise| promise.encode(asker)),
         }))
     }
 

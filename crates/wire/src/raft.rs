@@ -262,6 +262,8 @@ bytes_of! {
     encode_vote, decode_vote: Vote;
     /// How far a voter has applied the log, as bytes.
     encode_applied, decode_applied: Applied;
+    /// What the voters have acknowledged, as bytes.
+    encode_promises, decode_promises: Promises;
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ async fn is_remembered(core: &Core, origin: &Origin) -> bool {
     let Some(membership) = core.membership() else { return false };
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let majority = voters.len() / 2 + 1;
-    let own = core.warm.origin().as_ref() == Some(origin) && voters.contains(&core.raft_id);
+    let own = core.warm.origin().as_ref() == Some(origin) && voters.contains(&core.raft_id());
     let mut warm = usize::from(own);
     let greetings = core.others().map(|member| core.peers.greet_one(core, member));
     let mut greetings: FuturesUnordered<_> = greetings.collect();

@@ -3,6 +3,7 @@
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
 //! 'm' 'n' -> how fresh what is held was when it was last noted
+//! 'm' 'p' -> what the voters of the region have acknowledged
 //! ```
 
 /// A row of which there is one.
@@ -23,6 +24,8 @@ pub(crate) enum MetaKey {
 pub enum Note {
     /// How fresh what is held is.
     Freshness,
+    /// What the voters of the region have acknowledged.
+    Promises,
 }
 
 impl MetaKey {
@@ -32,6 +35,7 @@ impl MetaKey {
             Self::Applied => b"ma",
             Self::Digest => b"md",
             Self::Note(Note::Freshness) => b"mn",
+            Self::Note(Note::Promises) => b"mp",
         }
     }
 }
@@ -55,8 +59,9 @@ mod tests {
 
     #[test]
     fn no_two_rows_share_a_key() {
-        let note = MetaKey::Note(Note::Freshness);
-        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest, note].map(MetaKey::key);
+        let notes = [Note::Freshness, Note::Promises].map(MetaKey::Note);
+        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].into_iter().chain(notes);
+        let keys: Vec<&[u8]> = keys.map(MetaKey::key).collect();
         for (place, key) in keys.iter().enumerate() {
             assert!(!keys[..place].contains(key));
         }

@@ -31,6 +31,7 @@ mod network;
 mod peers;
 mod position;
 mod promises;
+mod purge;
 mod region;
 mod runtime;
 mod service;

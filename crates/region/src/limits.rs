@@ -20,6 +20,9 @@ pub struct Limits {
     pub isolation_after: Duration,
     /// What an isolated node does with writes.
     pub isolation_writes: IsolationWrites,
+    /// How much of the Raft log is kept on the disk, at the most twice this: a voter that was away
+    /// for longer goes on from the feeds.
+    pub log_bytes: u64,
 }
 
 /// What an isolated node does with writes.
@@ -42,6 +45,7 @@ impl Default for Limits {
             queue_bytes: 256 << 20,
             isolation_after: Duration::from_secs(5),
             isolation_writes: IsolationWrites::Journal,
+            log_bytes: 512 << 20,
         }
     }
 }
@@ -83,6 +87,14 @@ pub(crate) const NAMED_WAIT: Duration = Duration::from_millis(500);
 pub(crate) const WARM_WAIT: Duration = Duration::from_millis(300);
 /// A node that belongs to no group asks the others this often.
 pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(250);
+/// How long a voter waits for the feeds that a snapshot names before it asks for a moment more.
+pub(crate) const FEED_WAIT: Duration = Duration::from_secs(2);
+/// How long a leader waits for a voter to take a snapshot in.
+pub(crate) const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+/// It is looked this often whether the log has become too long.
+pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(5);
+/// So many entries are kept at the least.
+pub(crate) const PURGE_KEEPS: u64 = 1_000;
 /// A client is asked to wait this long before it tries again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Between two attempts to reach a leader.

@@ -42,18 +42,29 @@ impl Position {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        wire::encode_applied(&proto::Applied {
+        wire::encode_applied(&self.to_message())
+    }
+
+    pub(crate) fn to_message(&self) -> proto::Applied {
+        proto::Applied {
             log: self.log.as_ref().map(log_id_to),
             membership: Some(stored_membership_to(&self.membership)),
             origin: self.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
             at: self.at.0,
             statement: self.statement.as_ref().map(encode_statement),
-        })
+        }
     }
 
     pub(crate) fn decode(bytes: Bytes) -> Result<Self, Corrupt> {
+        let what = "the applied position";
+        let message = wire::decode_applied(bytes);
+        let message =
+            message.map_err(|error| Corrupt { what, reason: error.to_string() })?;
+        Self::from_message(&message)
+    }
+
+    pub(crate) fn from_message(message: &proto::Applied) -> Result<Self, Corrupt> {
         let corrupt = |reason: String| Corrupt { what: "the applied position", reason };
-        let message = wire::decode_applied(bytes).map_err(|error| corrupt(error.to_string()))?;
         let membership = message.membership.as_ref().map(stored_membership_from).transpose();
         let origin = match message.origin.as_str() {
             "" => None,

@@ -24,6 +24,7 @@ use crate::limits::{ASK_EVERY, IsolationWrites};
 use crate::log_store::LogStore;
 use crate::peers::Peers;
 use crate::promises::Promises;
+use crate::purge;
 use crate::runtime;
 use crate::service::Services;
 use crate::setup::{Corrupt, Setup, StartError};
@@ -49,9 +50,7 @@ impl Region {
     /// # Errors
     /// When the node is none of the region, or its disk does not hold what it must.
     pub fn start(setup: Setup) -> Result<(Self, Services), StartError> {
-        let Setup {
-            me, region, voters, mirrors, found, store, log, random, blocking, clock, ..
-        } = &setup;
+        let Setup { me, region, voters, mirrors, found, log, random, .. } = &setup;
         let is_voter = voters.iter().any(|member| member.name == *me);
         if !is_voter && !mirrors.iter().any(|member| member.name == *me) {
             return Err(StartError::Stranger { me: me.clone(), region: region.clone() });
@@ -61,9 +60,7 @@ impl Region {
         let warm = Warm::default();
         let log_store = LogStore::new(log.clone(), Arc::clone(&appended), warm.clone());
         let uploads = Uploads::new(log.clone());
-        let (clock, warmed) = (Arc::clone(clock), warm.clone());
-        let (state, progress) =
-            StateMachine::open(store.clone(), uploads.clone(), *blocking, clock, warmed)?;
+        let (state, progress) = StateMachine::open(&setup, uploads.clone(), warm.clone())?;
         let voted = log_store.vote()?.is_some();
         let pristine = !voted && log.last().is_none() && progress.borrow().log.is_none();
         let raft_id = if is_voter { identify(&setup, pristine)? } else { 0 };
@@ -114,6 +111,7 @@ impl Region {
         tasks.spawn(handover::mind_clock(Arc::clone(&core)));
         tasks.spawn(isolation::keep_asking(Arc::clone(&core)));
         tasks.spawn(isolation::keep_looking(Arc::clone(&core)));
+        tasks.spawn(purge::keep_purging(Arc::clone(&core)));
         tasks.spawn(greet(Arc::clone(&core)));
         tasks.spawn(watch_over(Arc::clone(&core)));
         if core.blocking == Blocking::Inline {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chartmesh_record::{Cursor, NodeName};
+use chartmesh_record::{Cursor, NodeName, mutant};
 use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
@@ -17,14 +17,15 @@ use openraft::ReadPolicy;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
-    append_from, appended_to, log_id_to, membership_to, transfer_from, transferred_to, vote_request_from,
-    vote_response_to,
+    append_from, appended_to, log_id_to, membership_to, snapshot_from, transfer_from,
+    transferred_to,    vote_request_from, vote_response_to, vote_to,
 };
 use crate::core::Core;
 use crate::decider::{Load, Queue, Room, Verdict};
 use crate::forward::unless_lacking;
-use crate::limits::{BATCH_BYTES, MESSAGE_BYTES, PIECE_BYTES};
+use crate::limits::{BATCH_BYTES, FEED_WAIT, MESSAGE_BYTES, PIECE_BYTES};
 use crate::peers::myself;
+use crate::state_machine::Covered;
 use crate::types::Raft;
 use crate::{isolation, members};
 
@@ -200,6 +201,39 @@ impl raft_server::Raft for Services {
             transfer_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let response = raft.handle_transfer_leader(transfer).await.map_err(fatal)?;
         Ok(Response::new(transferred_to(&response)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<proto::SnapshotRequest>,
+    ) -> Result<Response<proto::SnapshotResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let raft = self.raft_for(message.to)?;
+        self.claims(&peer, leader_of(message.vote.as_ref()))?;
+        let (vote, covered) = snapshot_from(&message)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.hold(&covered).await?;
+        let index = covered.position.entries();
+        let response =
+            raft.install_full_snapshot(vote, covered.into_snapshot()).await.map_err(fatal)?;
+        tracing::info!(%peer, index, "this node goes on from a snapshot");
+        Ok(Response::new(proto::SnapshotResponse { vote: Some(vote_to(&response.vote)) }))
+    }
+}
+
+impl Services {
+    /// Waits until this node holds what a snapshot is about, on its disk: only then Raft may count on
+    /// it.
+    async fn hold(&self, covered: &Covered) -> Result<(), Status> {
+        let core = &self.0;
+        if mutant("snapshot-without-its-data") {
+            return Ok(());
+        }
+        if !core.feeds.hold(covered.feeds.clone(), FEED_WAIT).await {
+            return Err(Status::unavailable("the feeds have not arrived that far yet"));
+        }
+        core.blocking.run(|| core.store.sync()).map_err(fatal)
     }
 }
 

@@ -3,14 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chartmesh_record::{Clock, Timestamp};
+use chartmesh_record::{Clock, Cursor, NodeName, Random, RegionName, Timestamp};
 use chartmesh_store::{Memory, Options, RaftLog, Store, Syncer};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
+use chartmesh_wire::{Links, Purpose};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::limits::Limits;
 use crate::log_store::LogStore;
+use crate::setup::{Feeds, Profile, Setup};
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
 use crate::upload::Uploads;
@@ -35,6 +42,63 @@ impl Clock for Still {
     }
 }
 
+/// Nothing else runs.
+#[derive(Debug)]
+struct Alone;
+
+impl Links for Alone {
+    fn channel(&self, _peer: &NodeName, _purpose: Purpose) -> Channel {
+        Endpoint::from_static("http://nobody").connect_lazy()
+    }
+}
+
+impl Feeds for Alone {
+    fn hold(&self, _cursors: Vec<Cursor>, _within: Duration) -> BoxFuture<'_, bool> {
+        ready(true).boxed()
+    }
+
+    fn ahead_of(&self, _peer: &NodeName) -> Vec<Cursor> {
+        Vec::new()
+    }
+
+    fn copies(&self, _at: Cursor, _within: Duration) -> BoxFuture<'_, usize> {
+        ready(1).boxed()
+    }
+
+    fn clock_off(&self) -> bool {
+        false
+    }
+
+    fn knows(&self, _region: &RegionName) -> bool {
+        false
+    }
+}
+
+impl Random for Alone {
+    fn bits(&self) -> u64 {
+        7
+    }
+}
+
+fn setup(store: Store, log: RaftLog) -> Setup {
+    Setup {
+        me: "pac-1".parse().unwrap(),
+        region: "pac".parse().unwrap(),
+        voters: Vec::new(),
+        mirrors: Vec::new(),
+        profile: Profile::Lan,
+        found: false,
+        store,
+        log,
+        feeds: Arc::new(Alone),
+        links: Arc::new(Alone),
+        clock: Arc::new(Still),
+        random: Arc::new(Alone),
+        blocking: Blocking::Inline,
+        limits: Limits::default(),
+    }
+}
+
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = TempDir::new().unwrap();
@@ -54,8 +118,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
         let uploads = Uploads::new(log.clone());
         let warm = Warm::default();
         let (state, _) =
-            StateMachine::open(store, uploads, Blocking::Inline, Arc::new(Still), warm.clone())
-                .unwrap();
+            StateMachine::open(&setup(store, log.clone()), uploads, warm.clone()).unwrap();
         Ok((dir, LogStore::new(log, appended, warm), state))
     }
 }

@@ -92,6 +92,12 @@ impl Uploads {
         kept.remove(place).and_then(|(_, readied)| readied.ok())
     }
 
+    /// Whether the log holds all pieces of a command.
+    pub(crate) fn are_held(&self, parts: &Upload) -> bool {
+        let first = self.log.purged().map_or(0, |purged| purged.index + 1);
+        parts.indexes.iter().all(|&index| index >= first)
+    }
+
     /// Puts a command together from its pieces in the log.
     pub(crate) fn read(&self, parts: &Upload) -> Result<Prepared, Corrupt> {
         let corrupt = |reason: String| Corrupt { what: "a command in parts", reason };

@@ -324,6 +324,17 @@ impl RaftLog {
         self.log().sync_queued();
     }
 
+    /// About how many bytes its entries take on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        rows::bytes(&self.log().tables)
+    }
+
+    /// Gives back what purged entries took. It takes a while.
+    pub fn shrink(&self) {
+        rows::shrink(&self.log().tables, self.purged());
+    }
+
     /// How many times the disk was synced since the log was opened.
     #[must_use]
     pub fn syncs(&self) -> u64 {

@@ -4,8 +4,9 @@
 //!
 //! | parameter | value |
 //! |---|---|
-//! | `kind` | code: `update`; `delete` if a head is a deletion |
-//! | `resource` | Reference |
+//! | `kind` | code: `update`; `delete` if a head is a deletion; `duplicate`: see below |
+//! | `resource` | Reference; of duplicates one per resource |
+//! | `criteria` | of duplicates: what both makers have asked for |
 //! | `since` | instant at which this node first held it |
 //! | `sibling` | Reference: another resource that was written together with a head; any number |
 //! | `head` | one per head, the current one first, with these parts |
@@ -14,6 +15,10 @@
 //! | `head.deleted`, `head.lastUpdated` | whether it is a deletion, and when it was decided |
 //! | `head.node`, `head.site` | where the request was taken |
 //! | `head.request`, `head.client` | which request it was, and whose, where that is known |
+//!
+//! Duplicates are resources that conditional creates with equal criteria have made in different origins,
+//! none of which is deleted; they are listed once, and at each of them. Their heads are their current
+//! versions, in the order of the resources.
 //!
 //! Parameters: `_count` (50 if absent, 1000 at the most), and `page` in the link to the next page,
 //! which names the last conflict of this one. Others are refused.
@@ -95,13 +100,16 @@ fn link(
 
 /// One conflict.
 fn parameters(conflict: Conflict) -> Parameters {
-    let Conflict { kind, resource, since, siblings, heads } = conflict;
+    let Conflict { kind, resource, duplicates, criteria, since, siblings, heads, .. } = conflict;
     let kind = match kind {
         ConflictKind::Update => "update",
         ConflictKind::Delete => "delete",
+        ConflictKind::Duplicate => "duplicate",
     };
     let mut parameter =
         vec![value("kind", ParameterValue::Code(kind)), value("resource", reference(&resource))];
+    parameter.extend(duplicates.iter().map(|other| value("resource", reference(other))));
+    parameter.extend(criteria.map(|text| value("criteria", ParameterValue::Text(text))));
     parameter.push(value("since", ParameterValue::Instant(since.to_string())));
     parameter.extend(siblings.iter().map(|sibling| value("sibling", reference(sibling))));
     parameter.extend(heads.into_iter().map(head));

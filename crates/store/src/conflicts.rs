@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chartmesh_record::{Place, RequestId, ResourceKey, ResourceType, Timestamp, VersionId};
 
 use crate::error::Corrupt;
-use crate::keys::{ConflictRow, FeedPlace, HeadRow};
+use crate::keys::{ConflictRow, CriteriaHash, FeedPlace, HeadRow};
 use crate::reader::Reader;
 use crate::store::{META, Store};
 
@@ -24,24 +24,28 @@ pub enum ConflictScope {
 /// Where a conflict stands in the list: since when, at this node, and of which resource. Its text is
 /// what a page's link carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConflictKey {
-    since: Timestamp,
-    resource: ResourceKey,
-}
+pub struct ConflictKey(ConflictRow);
 
-/// A resource with several heads, at least one of them not a deletion.
+/// A resource with several heads, at least one of them not a deletion; or duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// What sort.
     pub kind: ConflictKind,
-    /// The resource.
+    /// The resource; of duplicates the first.
     pub resource: ResourceKey,
+    /// The others, where they are duplicates: made by conditional creates with equal criteria in
+    /// different origins.
+    pub duplicates: Vec<ResourceKey>,
+    /// The criteria, where they are duplicates.
+    pub criteria: Option<String>,
     /// Since when it is in conflict at this node.
     pub since: Timestamp,
     /// Other resources that were written together with one of its heads.
     pub siblings: Vec<ResourceKey>,
-    /// Its heads, one for all twins, the current one first, then those known by name only.
+    /// Its heads, one for all twins, the current one first, then those known by name only. Of
+    /// duplicates the current version of each, in their order.
     pub heads: Vec<ConflictHead>,
+    key: ConflictKey,
 }
 
 /// What sort of conflict.
@@ -51,6 +55,8 @@ pub enum ConflictKind {
     Update,
     /// A deletion beside an update.
     Delete,
+    /// Several resources where each of their makers would have made one.
+    Duplicate,
 }
 
 /// One of the heads.
@@ -94,10 +100,11 @@ impl Store {
         let reader = Reader::at_this_moment(&self.inner);
         let rows = match scope {
             ConflictScope::Resource(resource) => {
-                let row = reader.conflict(resource)?;
-                row.into_iter()
-                    .filter(|row| after.is_none_or(|after| after.precedes(row)))
-                    .collect()
+                let mut rows = reader.duplicates_of(resource)?;
+                rows.extend(reader.conflict(resource)?);
+                rows.sort_by_key(ConflictRow::by_age);
+                rows.retain(|row| after.is_none_or(|after| after.precedes(row)));
+                rows
             }
             ConflictScope::All => reader.oldest(None, after, limit)?,
             ConflictScope::Type(kind) => reader.oldest(Some(*kind), after, limit)?,
@@ -105,7 +112,7 @@ impl Store {
         rows.into_iter().take(limit).map(|row| reader.describe(row)).collect()
     }
 
-    /// How many resources are in conflict.
+    /// How many conflicts there are, of all kinds.
     #[must_use]
     pub fn conflict_count(&self) -> u64 {
         self.totals().conflicts
@@ -127,7 +134,7 @@ impl Reader<'_> {
         after: Option<&ConflictKey>,
         limit: usize,
     ) -> Result<Vec<ConflictRow>, Corrupt> {
-        let from = after.map_or_else(|| ConflictRow::BY_AGE.to_vec(), |after| after.row().by_age());
+        let from = after.map_or_else(|| ConflictRow::BY_AGE.to_vec(), |after| after.0.by_age());
         let rows = self.scan(META, &from, ConflictRow::BY_AGE).map(|row| {
             let (key, _) = row?;
             ConflictRow::decode_by_age(&key).ok_or_else(|| self.inner.tables.bad_row(META, &key))
@@ -140,7 +147,11 @@ impl Reader<'_> {
     }
 
     fn describe(&self, row: ConflictRow) -> Result<Conflict, Corrupt> {
-        let ConflictRow { since, resource } = row;
+        let key = ConflictKey(row.clone());
+        let ConflictRow { since, resource, criteria } = row;
+        if let Some(criteria) = criteria {
+            return self.describe_duplicates(key, criteria);
+        }
         let held = self.head_row(&resource)?;
         let heads = held.heads();
         let (mut siblings, mut told) = (Vec::new(), Vec::new());
@@ -152,7 +163,39 @@ impl Reader<'_> {
         told.extend(absent.map(|version| ConflictHead { version: version.clone(), made: None }));
         let deletes = heads.iter().any(|head| head.deleted);
         let kind = if deletes { ConflictKind::Delete } else { ConflictKind::Update };
-        Ok(Conflict { kind, resource, since, siblings, heads: told })
+        let (duplicates, criteria) = (Vec::new(), None);
+        Ok(Conflict { kind, resource, duplicates, criteria, since, siblings, heads: told, key })
+    }
+
+    fn describe_duplicates(
+        &self,
+        key: ConflictKey,
+        criteria: CriteriaHash,
+    ) -> Result<Conflict, Corrupt> {
+        let makers = self.makers(criteria)?;
+        let (mut siblings, mut told) = (Vec::new(), Vec::new());
+        for resource in makers.keys().take(SIBLINGS) {
+            let held = self.head_row(resource)?;
+            let Some(current) = held.current() else { continue };
+            let version = current.head.version.clone();
+            let made = self.made(&held, &version, resource, &mut siblings)?;
+            told.push(ConflictHead { version, made: Some(made) });
+        }
+        let made_under = self.made_under(&key.0.resource)?;
+        let text = made_under.into_iter().find(|(made, _)| made.criteria == criteria);
+        let mut duplicates: Vec<ResourceKey> = makers.into_keys().take(SIBLINGS).collect();
+        siblings.retain(|sibling| !duplicates.contains(sibling));
+        duplicates.retain(|resource| *resource != key.0.resource);
+        Ok(Conflict {
+            kind: ConflictKind::Duplicate,
+            resource: key.0.resource.clone(),
+            duplicates,
+            criteria: text.map(|(_, text)| text),
+            since: key.0.since,
+            siblings,
+            heads: told,
+            key,
+        })
     }
 
     fn made(
@@ -182,24 +225,31 @@ impl Conflict {
     /// Where it stands in the list.
     #[must_use]
     pub fn key(&self) -> ConflictKey {
-        ConflictKey { since: self.since, resource: self.resource.clone() }
+        self.key.clone()
     }
 }
 
 impl ConflictKey {
-    fn row(&self) -> ConflictRow {
-        ConflictRow { since: self.since, resource: self.resource.clone() }
-    }
-
     fn precedes(&self, row: &ConflictRow) -> bool {
-        self.row().by_age() < row.by_age()
+        self.0.by_age() < row.by_age()
     }
 }
 
 impl fmt::Display for ConflictKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.since.0, self.resource)
+        write!(f, "{}.{}", self.0.since.0, self.0.resource)?;
+        let criteria = self.0.criteria.iter().flat_map(|criteria| criteria.0);
+        for (place, byte) in criteria.enumerate() {
+            write!(f, "{}{byte:02x}", if place == 0 { "~" } else { "" })?;
+        }
+        Ok(())
     }
+}
+
+/// Criteria in hexadecimal digits.
+fn criteria_of(text: &str) -> Option<CriteriaHash> {
+    let all = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+    Some(CriteriaHash(all.to_be_bytes()))
 }
 
 /// A text that is no conflict's place.
@@ -216,9 +266,14 @@ impl FromStr for ConflictKey {
     fn from_str(text: &str) -> Result<Self, InvalidConflictKey> {
         let parse = || {
             let (since, resource) = text.split_once('.')?;
+            let (resource, criteria) = match resource.split_once('~') {
+                Some((resource, criteria)) => (resource, Some(criteria_of(criteria)?)),
+                None => (resource, None),
+            };
             let (kind, id) = resource.split_once('/')?;
             let resource = ResourceKey { kind: kind.parse().ok()?, id: id.parse().ok()? };
-            Some(Self { since: Timestamp(since.parse().ok()?), resource })
+            let since = Timestamp(since.parse().ok()?);
+            Some(Self(ConflictRow { since, resource, criteria }))
         };
         parse().ok_or_else(|| InvalidConflictKey { text: text.to_owned() })
     }

@@ -14,6 +14,7 @@ mod codec;
 mod conflicts;
 mod counts;
 mod digest;
+mod duplicates;
 mod error;
 mod feed;
 mod find;

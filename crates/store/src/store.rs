@@ -281,7 +281,7 @@ pub(crate) fn totals(
     };
     let applied = tables.get(META, MetaKey::Applied.key(), Some(&options()))?;
     let applied = applied.map(|row| Bytes::copy_from_slice(&row));
-    let rows = tables.scan(META, ConflictRow::BY_RESOURCE, ConflictRow::BY_RESOURCE, options());
+    let rows = tables.scan(META, ConflictRow::BY_AGE, ConflictRow::BY_AGE, options());
     let conflicts = rows.map(|row| row.map(|_| 1)).sum::<Result<u64, Corrupt>>()?;
     Ok(Totals { digest, counts: Counts { types }, applied, conflicts })
 }

@@ -18,10 +18,11 @@ use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
 
 use crate::digest::StateDigest;
+use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::keys::{
-    ConflictRow, CountRow, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, IdentifierKey,
-    MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
+    ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
+    IdentifierKey, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
@@ -39,6 +40,7 @@ pub(crate) struct Writing<'s> {
     /// The types of these resources.
     kinds: BTreeSet<ResourceType>,
     requests: BTreeMap<RequestId, RequestRow>,
+    made: Made,
     /// What is in the batch and may be read again.
     hashes: HashMap<FeedPlace, ChainHash>,
     contents: HashMap<PiecePlace, Option<Bytes>>,
@@ -63,6 +65,7 @@ impl<'s> Writing<'s> {
             resources: BTreeMap::new(),
             kinds: BTreeSet::new(),
             requests: BTreeMap::new(),
+            made: Made::default(),
             hashes: HashMap::new(),
             contents: HashMap::new(),
             totals: inner.totals.read().expect("no holder panics").clone(),
@@ -128,6 +131,11 @@ impl<'s> Writing<'s> {
         let key = VersionKey { resource, generation, origin: place.change.origin };
         self.put(VERSIONS, key.encode(), VersionRow { seq, index, at }.encode());
         self.contents.insert(place, version.content.clone());
+        if let Some(text) = &version.criteria {
+            let (resource, origin) = (version.key.clone(), place.change.origin);
+            let criteria = CriteriaHash::of(version.key.kind, text);
+            self.made.note(MadeRow { criteria, resource, origin }, text.clone());
+        }
         for origin in version.ancestry.seen.keys() {
             self.code(origin);
         }
@@ -189,6 +197,7 @@ impl<'s> Writing<'s> {
         if mutant("transaction-in-two-batches") {
             self.flush_batch()?;
         }
+        self.put_duplicates(arrived)?;
         for (resource, touched) in std::mem::take(&mut self.resources) {
             self.put_resource(&resource, &touched)?;
             self.put_conflict(resource, &touched, arrived)?;
@@ -232,6 +241,28 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
+    /// Puts what conditional creates have made, and which of it are duplicates.
+    fn put_duplicates(&mut self, arrived: Timestamp) -> Result<(), Corrupt> {
+        let lives = |row: &HeadRow| row.current().is_some_and(|held| !held.head.deleted);
+        // What is new and was not asked for by criteria is nobody's duplicate.
+        let may_be = |touched: &Touched| !touched.before.0.is_empty();
+        let made = std::mem::take(&mut self.made);
+        let touched = self.resources.iter();
+        let touched = touched.filter(|(resource, it)| may_be(it) || made.has(resource));
+        let touched = touched
+            .map(|(resource, it)| (resource.clone(), (lives(&it.before), lives(&it.after))))
+            .collect();
+        let (changes, more) = made.settle(&self.reader, &touched, arrived)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.batch.put(key, value),
+                None => self.batch.delete(key),
+            }
+        }
+        self.totals.conflicts = self.totals.conflicts.saturating_add_signed(more);
+        Ok(())
+    }
+
     /// Puts whether a resource is in conflict, and since when.
     fn put_conflict(
         &mut self,
@@ -245,7 +276,7 @@ impl<'s> Writing<'s> {
         };
         match (in_conflict(&touched.before), in_conflict(&touched.after)) {
             (false, true) => {
-                let row = ConflictRow { since: arrived, resource };
+                let row = ConflictRow { since: arrived, resource, criteria: None };
                 self.batch.put(ConflictRow::by_resource(&row.resource), row.encode());
                 self.batch.put(row.by_age(), b"");
                 self.totals.conflicts += 1;

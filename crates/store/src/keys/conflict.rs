@@ -2,26 +2,29 @@
 //! first. Since when is a matter of this node alone, and stands under no digest.
 //!
 //! ```text
-//! 'k' type (1) id -> since (8)           'a' since (8) type (1) id -> nothing
+//! 'k' type (1) id -> since (8)
+//! 'a' since (8) type (1) id [0 criteria (16)] -> nothing     with criteria: of duplicates
 //! ```
 
 use chartmesh_record::{ResourceKey, Timestamp};
 
-use super::{put_resource, resource_of};
+use super::{CriteriaHash, put_resource, resource_of};
 
 /// Since when a resource is in conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConflictRow {
     pub(crate) since: Timestamp,
     pub(crate) resource: ResourceKey,
+    /// Of duplicates: under which criteria they were made.
+    pub(crate) criteria: Option<CriteriaHash>,
 }
 
 /// Turns the order of signed numbers into that of their bytes.
-fn sortable(at: Timestamp) -> [u8; 8] {
+pub(crate) fn sortable(at: Timestamp) -> [u8; 8] {
     (at.0 as u64 ^ (1 << 63)).to_be_bytes()
 }
 
-fn timestamp(bytes: &[u8]) -> Option<Timestamp> {
+pub(crate) fn timestamp(bytes: &[u8]) -> Option<Timestamp> {
     let bytes = bytes.try_into().ok()?;
     Some(Timestamp((u64::from_be_bytes(bytes) ^ (1 << 63)) as i64))
 }
@@ -44,6 +47,10 @@ impl ConflictRow {
         let mut key = Self::BY_AGE.to_vec();
         key.extend_from_slice(&sortable(self.since));
         put_resource(&mut key, &self.resource);
+        if let Some(CriteriaHash(criteria)) = &self.criteria {
+            key.push(0);
+            key.extend_from_slice(criteria);
+        }
         key
     }
 
@@ -55,13 +62,20 @@ impl ConflictRow {
     /// What the row by resource says.
     pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
         let resource = resource_of(key.strip_prefix(Self::BY_RESOURCE)?)?;
-        Some(Self { since: timestamp(value)?, resource })
+        Some(Self { since: timestamp(value)?, resource, criteria: None })
     }
 
     /// What the key in the order of age says.
     pub(crate) fn decode_by_age(key: &[u8]) -> Option<Self> {
-        let (since, resource) = key.strip_prefix(Self::BY_AGE)?.split_at_checked(8)?;
-        Some(Self { since: timestamp(since)?, resource: resource_of(resource)? })
+        let (since, rest) = key.strip_prefix(Self::BY_AGE)?.split_at_checked(8)?;
+        // Ids have no zero.
+        let end = rest.iter().position(|&byte| byte == 0);
+        let (resource, criteria) = rest.split_at(end.unwrap_or(rest.len()));
+        let criteria = match criteria {
+            [] => None,
+            [_, criteria @ ..] => Some(CriteriaHash(criteria.try_into().ok()?)),
+        };
+        Some(Self { since: timestamp(since)?, resource: resource_of(resource)?, criteria })
     }
 }
 
@@ -74,17 +88,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_row_survives_its_bytes_both_ways(since: i64, resource in resources()) {
-            let row = ConflictRow { since: Timestamp(since), resource };
+        fn a_row_survives_its_bytes_both_ways(
+            since: i64, resource in resources(), criteria: Option<[u8; 16]>,
+        ) {
+            let row = ConflictRow { since: Timestamp(since), resource, criteria: None };
             let by_resource = ConflictRow::by_resource(&row.resource);
             prop_assert_eq!(ConflictRow::decode(&by_resource, &row.encode()), Some(row.clone()));
+            let row = ConflictRow { criteria: criteria.map(CriteriaHash), ..row };
             prop_assert_eq!(ConflictRow::decode_by_age(&row.by_age()), Some(row));
         }
 
         #[test]
         fn the_oldest_comes_first(a: i64, b: i64, one in resources(), two in resources()) {
-            let a = ConflictRow { since: Timestamp(a), resource: one };
-            let b = ConflictRow { since: Timestamp(b), resource: two };
+            let a = ConflictRow { since: Timestamp(a), resource: one, criteria: None };
+            let b = ConflictRow { since: Timestamp(b), resource: two, criteria: None };
             if a.since != b.since {
                 prop_assert_eq!(a.by_age().cmp(&b.by_age()), a.since.cmp(&b.since));
             }

@@ -11,7 +11,9 @@ mod http;
 mod lag;
 mod links;
 mod load;
+mod members;
 mod mesh;
+mod region;
 mod serve;
 mod status;
 mod terminal;
@@ -45,6 +47,8 @@ enum Command {
     Load(load::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
+    Node(members::Arguments),
+    Region(region::Arguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
     Lag(lag::Arguments),
@@ -78,6 +82,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(arguments) => Box::pin(load::command(arguments)).await,
         Command::Status(arguments) => status::command(arguments).await,
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,
+        Command::Node(arguments) => Box::pin(members::command(arguments)).await,
+        Command::Region(arguments) => Box::pin(region::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,

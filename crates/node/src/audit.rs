@@ -7,7 +7,8 @@ use chartmesh_record::{ChainHash, NodeName, Origin, Seq};
 use chartmesh_store::{Difference, Report, Store};
 use chartmesh_wire::proto::audit_client::AuditClient;
 use chartmesh_wire::proto::audit_server::{Audit, AuditServer};
-use chartmesh_wire::{Links, PeerIdentity, Purpose, proto};
+use chartmesh_wire::proto::region_client::RegionClient;
+use chartmesh_wire::{Links, OPERATOR, PeerIdentity, Purpose, proto};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::certificate::CertificateError;
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
-use crate::guard::{Guard, OPERATOR, Proof};
+use crate::guard::{Guard, Proof};
 use crate::links::MeshLinks;
 use crate::network::Tcp;
 use crate::topology::Topology;
@@ -55,6 +56,26 @@ pub struct Audited {
     pub resources: u64,
     /// The first thing held that is not what the bytes of the feeds say.
     pub difference: Option<String>,
+}
+
+/// A change of who votes in a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This node of the topology is let in.
+    Add(NodeName),
+    /// This node votes no longer.
+    Remove(NodeName),
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// What was done.
+    Done(String),
+    /// Why it was not.
+    Refused(String),
+    /// The node that was asked does not lead; who does, as far as it knows.
+    NotLeader(Option<NodeName>),
 }
 
 impl Auditor {
@@ -188,6 +209,27 @@ impl Operator {
         let hash = <[u8; 32]>::try_from(&hash[..]);
         let hash = hash.map_err(|_| Status::internal("its answer holds no hash"));
         Ok(Some(ChainHash(hash.map_err(|status| NoAnswer::new(node, &status))?)))
+    }
+
+    /// Asks a node of a region to change who votes in it; the one that leads does.
+    ///
+    /// # Errors
+    /// It did not answer, or refuses.
+    pub async fn change(&self, node: &NodeName, change: &Change) -> Result<Changed, NoAnswer> {
+        use proto::change_response::Answer;
+        let change = Some(match change {
+            Change::Add(name) => proto::change_request::Change::Add(name.to_string()),
+            Change::Remove(name) => proto::change_request::Change::Remove(name.to_string()),
+        });
+        let mut client = RegionClient::new(self.0.channel(node, Purpose::Forward));
+        let answer = client.change(proto::ChangeRequest { change }).await;
+        let answer = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner().answer;
+        Ok(match answer {
+            Some(Answer::Done(done)) => Changed::Done(done),
+            Some(Answer::Refused(reason)) => Changed::Refused(reason),
+            Some(Answer::NotLeader(told)) => Changed::NotLeader(told.leader.parse().ok()),
+            None => return Err(NoAnswer::new(node, &Status::internal("its answer is empty"))),
+        })
     }
 
     fn client(&self, node: &NodeName) -> AuditClient<Channel> {

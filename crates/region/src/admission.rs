@@ -27,6 +27,7 @@ use crate::members;
 use crate::network::Network;
 use crate::peers::Greeting;
 use crate::promises::Promise;
+use crate::recovery::{self, Recovery};
 use crate::setup::Timers;
 use crate::state_machine::StateMachine;
 use crate::types::{Membership, Peer, Raft, StoredMembership};
@@ -38,6 +39,8 @@ pub(crate) struct Entrance {
     pub(crate) state: StateMachine,
     /// Whether to found the region.
     pub(crate) found: bool,
+    /// Whether to found it anew, alone: it was recovered from this disk.
+    pub(crate) founds: bool,
 }
 
 /// How a node enters.
@@ -60,6 +63,8 @@ struct Own {
     holds: bool,
     promise: Promise,
     membership: Option<StoredMembership>,
+    /// The last recovery that it knows.
+    recovery: u64,
     /// How many voters the topology names.
     voters: usize,
 }
@@ -73,8 +78,6 @@ enum Standing {
     Member,
     /// Its name belongs to the group, and its disk has forgotten what was promised in that name.
     Forgetful(Why),
-    /// It must not take part.
-    Refused(String),
     /// There is no group yet; these voters have answered, with their Raft ids.
     Unfounded(BTreeMap<NodeName, u64>),
 }
@@ -96,9 +99,12 @@ impl Entrance {
             Entry::Join(why) => Some(why),
             Entry::Member | Entry::Found(_) => None,
         };
-        if joins == Some(Why::SetBack)
-            && let Err(error) = self.begin_anew()
-        {
+        let anew = match joins {
+            Some(Why::SetBack) => self.begin_anew(core.progress.borrow().log.is_some()),
+            Some(Why::Recovered(recovery)) => self.leave_for(recovery),
+            Some(Why::Empty | Why::Uninvited) | None => Ok(()),
+        };
+        if let Err(error) = anew {
             return core.end(error);
         }
         let admission = match joins {
@@ -127,6 +133,12 @@ impl Entrance {
         if own.holds && self.found {
             tracing::info!("the region is founded already; --found does nothing here");
         }
+        if self.founds && !own.holds {
+            let member = core.voters.iter().find(|member| member.name == core.me);
+            let address = member.map(|member| member.address.clone()).unwrap_or_default();
+            let me = Peer { name: Some(core.me.clone()), address };
+            return Ok(Entry::Found(BTreeMap::from([(own.raft_id, me)])));
+        }
         let (mut last_told, mut pause) = (String::new(), RETRY_PAUSE);
         let mut tell = |told: String| {
             if told != last_told {
@@ -148,11 +160,12 @@ impl Entrance {
                     let state = match why {
                         Why::Empty => "is not the one that the region counts in",
                         Why::SetBack => "holds less than it has acknowledged: it was set back",
+                        Why::Recovered(_) => "is of a group that was left: the region was recovered",
+                        Why::Uninvited => "is of a node that the region's voters do not count in",
                     };
                     tracing::warn!("this disk {state}; it asks to be let in as a new one");
                     return Ok(Entry::Join(why));
                 }
-                Standing::Refused(reason) => return Err(reason),
                 Standing::Waiting => {
                     tell("to vote, waiting for the others to say what was promised".to_owned());
                 }
@@ -193,17 +206,30 @@ impl Entrance {
             holds,
             promise: Promise::of_disk(vote.as_ref(), log),
             membership: core.stored_membership(),
+            recovery: core.recovery.load(Ordering::Acquire),
             voters: core.voters.len(),
         })
     }
 
     /// Becomes another disk, with an empty log; the state stays: what was applied was decided.
-    fn begin_anew(&self) -> Result<(), String> {
+    fn begin_anew(&self, founded: bool) -> Result<(), String> {
         let core = &self.core;
         let raft_id = core.random.bits().max(1);
-        let identity = Identity { raft_id, region: core.region.clone(), founded: true };
+        let identity = Identity { raft_id, region: core.region.clone(), founded };
         core.log.reset(&identity).map_err(|error| error.to_string())?;
         core.raft_id.store(raft_id, Ordering::Release);
+        Ok(())
+    }
+
+    /// Leaves the group that this disk belongs to for the one of a recovery.
+    fn leave_for(&self, recovery: u64) -> Result<(), String> {
+        let core = &self.core;
+        self.begin_anew(false)?;
+        // Its first entry begins the region's feed, whatever this disk has known of it.
+        let left = recovery::leave(&core.store, |position| position.origin = None);
+        self.state.begin_at(left.map_err(|error| error.to_string())?);
+        Recovery::followed(&core.store, recovery).map_err(|error| error.to_string())?;
+        core.recovery.store(recovery, Ordering::Release);
         Ok(())
     }
 
@@ -227,16 +253,23 @@ impl Entrance {
 
 /// What the answers mean for a disk.
 fn standing(own: &Own, greetings: &[Greeting]) -> Standing {
+    let latest = greetings.iter().map(|greeting| greeting.recovery).max().unwrap_or(0);
+    if latest > own.recovery {
+        return Standing::Forgetful(Why::Recovered(latest));
+    }
+    // Who knows less of recoveries speaks of a group that was left.
+    let greetings: Vec<&Greeting> =
+        greetings.iter().filter(|greeting| greeting.recovery == own.recovery).collect();
     let told = greetings.iter().filter_map(|greeting| greeting.membership.as_ref());
     let newest = own.membership.iter().chain(told).max_by_key(|stored| *stored.log_id());
     let Some(newest) = newest.map(StoredMembership::membership) else {
-        return of_no_group(own, greetings);
+        return of_no_group(own, &greetings);
     };
     if newest.get_node(&own.raft_id).is_none() {
         return match counted(newest, &own.name) {
             Some(_) if own.holds => Standing::Forgetful(Why::SetBack),
             Some(_) => Standing::Forgetful(Why::Empty),
-            None => Standing::Refused(format!("the region is founded without {}", own.name)),
+            None => Standing::Forgetful(Why::Uninvited),
         };
     }
     let voters: BTreeSet<u64> = newest.voter_ids().collect();
@@ -244,7 +277,7 @@ fn standing(own: &Own, greetings: &[Greeting]) -> Standing {
         // It has been let in, and goes on until it votes.
         return Standing::Forgetful(Why::Empty);
     }
-    let answers = greetings.iter().filter(|greeting| voters.contains(&greeting.raft_id));
+    let answers = greetings.into_iter().filter(|greeting| voters.contains(&greeting.raft_id));
     compare(own, answers, voters.len())
 }
 
@@ -272,10 +305,10 @@ fn compare<'g>(
 }
 
 /// What the answers mean as long as nobody knows a group.
-fn of_no_group(own: &Own, greetings: &[Greeting]) -> Standing {
+fn of_no_group(own: &Own, greetings: &[&Greeting]) -> Standing {
     if own.holds {
         // It was stopped in the midst of the founding.
-        let answers = greetings.iter().filter(|greeting| greeting.holds_log);
+        let answers = greetings.iter().copied().filter(|greeting| greeting.holds_log);
         return compare(own, answers, own.voters);
     }
     let unbound = greetings.iter().filter(|greeting| !greeting.holds_log);
@@ -327,6 +360,7 @@ mod tests {
             membership: membership(members),
             holds_log: !members.is_empty(),
             promise: None,
+            recovery: 0,
             warm: String::new(),
         }
     }
@@ -342,6 +376,7 @@ mod tests {
             holds,
             promise: if holds { promise(5) } else { Promise::default() },
             membership: if holds { membership(&FOUNDED) } else { None },
+            recovery: 0,
             voters: 3,
         }
     }
@@ -361,7 +396,7 @@ mod tests {
         assert!(matches!(standing(&empty, &unfounded), Standing::Unfounded(ids) if ids.len() == 3));
         assert_eq!(standing(&empty, &[greeting("pac-3", 3, &FOUNDED)]), Standing::Member);
         assert_eq!(wiped, Standing::Forgetful(Why::Empty));
-        assert!(matches!(stranger, Standing::Refused(reason) if reason.contains("without")));
+        assert_eq!(stranger, Standing::Forgetful(Why::Uninvited));
     }
 
     #[test]
@@ -392,6 +427,20 @@ mod tests {
         assert_eq!(standing(&own(1, true), &[greeting("pac-3", 3, &FOUNDED)]), Standing::Member);
         let single = Own { membership: membership(&FOUNDED[..1]), ..own(1, true) };
         assert_eq!(standing(&single, &[]), Standing::Member);
+    }
+
+    #[test]
+    fn a_disk_leaves_its_group_for_that_of_a_later_recovery() {
+        let recovered = Greeting { recovery: 7, ..greeting("pac-2", 8, &[("pac-2", 8)]) };
+        let left = greeting("pac-3", 3, &FOUNDED);
+        let followed = Own { membership: None, recovery: 7, ..own(9, false) };
+
+        let both = [recovered.clone(), left.clone()];
+        assert_eq!(standing(&own(1, true), &both), Standing::Forgetful(Why::Recovered(7)));
+        assert_eq!(standing(&followed, &both), Standing::Forgetful(Why::Uninvited));
+        assert!(matches!(standing(&followed, &[left]), Standing::Unfounded(ids) if ids.len() == 1));
+        let later = Own { recovery: 8, ..own(1, true) };
+        assert_eq!(standing(&later, &[recovered]), Standing::Waiting, "it was recovered before");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! This module is what the tasks of a region share: who the node is, its disk, its time, its links,
 //! and Raft once the node may take part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use chartmesh_record::{Clock, Cursor, NodeName, Origin, Random, RegionName, Timestamp};
@@ -46,6 +46,10 @@ pub(crate) struct Core {
     /// This disk's Raft id: another one once it has turned out that the disk was set back.
     pub(crate) raft_id: AtomicU64,
     pub(crate) promises: Promises,
+    /// The last recovery of the region that this disk knows; 0 if none.
+    pub(crate) recovery: AtomicU64,
+    /// New nodes that may become voters, at the leader.
+    pub(crate) invited: Mutex<BTreeSet<NodeName>>,
     /// How far the log is applied.
     pub(crate) progress: watch::Receiver<Position>,
     pub(crate) queue: Queue,
@@ -95,6 +99,10 @@ pub(crate) enum Why {
     Empty,
     /// It holds old contents.
     SetBack,
+    /// It knows no such group: the region was recovered since, by this recovery.
+    Recovered(u64),
+    /// The voters do not count it in.
+    Uninvited,
 }
 
 /// Why a node must not take part.

@@ -52,7 +52,7 @@ pub(crate) async fn mind_clock(core: Arc<Core>) {
 }
 
 /// Hands leadership to another voter, if one is in reach. Says whether it was taken.
-async fn hand_over(core: &Core) -> bool {
+pub(crate) async fn hand_over(core: &Core) -> bool {
     let (Some(raft), Some(successor)) = (core.raft(), successor(core)) else { return false };
     tracing::info!(successor, "handing leadership over");
     if raft.trigger().transfer_leader(successor).await.is_err() {

@@ -91,6 +91,8 @@ pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(250);
 pub(crate) const FEED_WAIT: Duration = Duration::from_secs(2);
 /// How long a leader waits for a voter to take a snapshot in.
 pub(crate) const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+/// How long whoever changes the voters waits for it.
+pub(crate) const JOIN_WAIT: Duration = Duration::from_secs(5);
 /// It is looked this often whether the log has become too long.
 pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(5);
 /// So many entries are kept at the least.

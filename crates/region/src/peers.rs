@@ -51,6 +51,8 @@ pub(crate) struct Greeting {
     pub(crate) holds_log: bool,
     /// What it knows that this node has acknowledged.
     pub(crate) promise: Option<Promise>,
+    /// The last recovery of the region that it knows; 0 if none.
+    pub(crate) recovery: u64,
     /// The origin that it is warm for, as text; empty if none.
     pub(crate) warm: String,
 }
@@ -102,6 +104,7 @@ impl Peers {
             membership: membership.map(|membership| StoredMembership::new(at, membership)),
             holds_log: answer.holds_log,
             promise: promise.filter(|(id, _)| *id == asked_as).map(|(_, promise)| promise),
+            recovery: answer.recovery,
             warm: answer.warm,
         })
     }

@@ -22,9 +22,11 @@ use crate::isolation::{self, Isolation};
 use crate::journal::{self, Journal};
 use crate::limits::{ASK_EVERY, IsolationWrites};
 use crate::log_store::LogStore;
+use crate::members;
 use crate::peers::Peers;
 use crate::promises::Promises;
 use crate::purge;
+use crate::recovery::{self, Recovery};
 use crate::runtime;
 use crate::service::Services;
 use crate::setup::{Corrupt, Setup, StartError};
@@ -60,6 +62,8 @@ impl Region {
         let warm = Warm::default();
         let log_store = LogStore::new(log.clone(), Arc::clone(&appended), warm.clone());
         let uploads = Uploads::new(log.clone());
+        let recovery = Recovery::recall(&setup.store)?;
+        let recovery = recovery.begin(&setup.store, log, random.bits().max(1))?;
         let (state, progress) = StateMachine::open(&setup, uploads.clone(), warm.clone())?;
         let voted = log_store.vote()?.is_some();
         let pristine = !voted && log.last().is_none() && progress.borrow().log.is_none();
@@ -89,6 +93,8 @@ impl Region {
             blocking: setup.blocking,
             raft_id: AtomicU64::new(raft_id),
             promises: Promises::recall(&setup.store),
+            recovery: AtomicU64::new(recovery.id()),
+            invited: Mutex::default(),
             store: setup.store,
             progress,
             queue,
@@ -102,7 +108,8 @@ impl Region {
         let mut tasks = JoinSet::new();
         if is_voter {
             let core = Arc::clone(&core);
-            let entrance = Entrance { core, log: log_store, state, found };
+            let founds = recovery.founds();
+            let entrance = Entrance { core, log: log_store, state, found, founds };
             tasks.spawn(entrance.enter());
         }
         tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
@@ -111,6 +118,9 @@ impl Region {
         tasks.spawn(handover::mind_clock(Arc::clone(&core)));
         tasks.spawn(isolation::keep_asking(Arc::clone(&core)));
         tasks.spawn(isolation::keep_looking(Arc::clone(&core)));
+        if recovery.founds() {
+            tasks.spawn(recovery::decide_again(Arc::clone(&core)));
+        }
         tasks.spawn(purge::keep_purging(Arc::clone(&core)));
         tasks.spawn(greet(Arc::clone(&core)));
         tasks.spawn(watch_over(Arc::clone(&core)));
@@ -208,6 +218,13 @@ impl Region {
                     "this node's disk was set back to old contents: it fills itself, and does not \
                      vote yet"
                 }
+                Why::Recovered(_) => {
+                    "this node's region was recovered without it: it joins again, and does not \
+                     vote yet"
+                }
+                Why::Uninvited => {
+                    "this node is no voter of its region: `chartmesh node add` lets it in"
+                }
             };
             alarms.push(Alarm { code: "joining", text: text.to_owned(), since });
         }
@@ -286,7 +303,8 @@ fn identify(setup: &Setup, pristine: bool) -> Result<u64, Corrupt> {
 async fn greet(core: Arc<Core>) {
     loop {
         core.promises.learn(&core, &Promises::told_to(&core));
-        core.peers.greet(&core).await;
+        let greetings = core.peers.greet(&core).await;
+        members::heed(&core, &greetings);
         tokio::time::sleep(2 * ASK_EVERY).await;
     }
 }

@@ -2,6 +2,7 @@
 //! the connection belongs to.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
 use chartmesh_wire::{
-    MAX_COMMAND_BYTES, PeerIdentity, decode_command, encode_outcome, proto, region as wire,
+    MAX_COMMAND_BYTES, OPERATOR, PeerIdentity, decode_command, encode_outcome, proto, region as wire,
 };
 use futures::{Stream, StreamExt, stream};
 use openraft::ReadPolicy;
@@ -264,6 +265,7 @@ impl region_server::Region for Services {
             membership_at: at,
             holds_log: core.log.last().is_some() || core.log.vote().is_some(),
             promise: core.promises.of(asker).map(|promise| promise.encode(asker)),
+            recovery: core.recovery.load(Ordering::Acquire),
         }))
     }
 
@@ -337,6 +339,31 @@ impl region_server::Region for Services {
             }
         };
         Ok(Response::new(proto::JoinResponse { answer: Some(answer) }))
+    }
+
+    async fn change(
+        &self,
+        request: Request<proto::ChangeRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        use proto::change_request::Change;
+        use proto::change_response::Answer;
+        let peer = request.extensions().get::<PeerIdentity>().map(|peer| peer.0.clone());
+        if peer.as_ref().map(NodeName::as_str) != Some(OPERATOR) {
+            return Err(refused(peer.as_ref(), "only the operator changes who votes"));
+        }
+        let change = request.into_inner().change;
+        let change = change.ok_or_else(|| Status::invalid_argument("it names no change"))?;
+        if self.0.leadership().is_none() {
+            let leader = self.0.leader().map(|(_, leader)| leader.to_string());
+            let answer = Answer::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() });
+            return Ok(Response::new(proto::ChangeResponse { answer: Some(answer) }));
+        }
+        let done = match change {
+            Change::Add(name) => members::invite(&self.0, &name).await,
+            Change::Remove(name) => members::remove(&self.0, &name).await,
+        };
+        let answer = done.map_or_else(Answer::Refused, Answer::Done);
+        Ok(Response::new(proto::ChangeResponse { answer: Some(answer) }))
     }
 }
 

@@ -109,6 +109,11 @@ impl StateMachine {
         Ok((state, progress))
     }
 
+    /// Begins anew, outside of any group: before Raft starts.
+    pub(crate) fn begin_at(&self, position: Position) {
+        self.position.send_replace(position);
+    }
+
     /// Applies entries in one disk batch. Says how each fits.
     fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Fit>, Stop> {
         let position = self.position.borrow().clone();
@@ -168,7 +173,8 @@ impl StateMachine {
             Proposal::Begin { origin, continues, at } => {
                 position.note(at);
                 let stands = continues.as_ref().map(|cursor| &cursor.origin);
-                if stands != position.origin.as_ref() {
+                // Whoever knows of no feed of the region has just joined it, or begun it.
+                if position.origin.is_some() && stands != position.origin.as_ref() {
                     return Ok(EntryFit::Known(Fit::Misfit));
                 }
                 position.origin = Some(origin);

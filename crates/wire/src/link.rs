@@ -26,6 +26,9 @@ pub trait Links: Debug + Send + Sync + 'static {
     fn channel(&self, peer: &NodeName, purpose: Purpose) -> Channel;
 }
 
+/// The name in the certificate of whoever operates the mesh: it may ask, but takes no part.
+pub const OPERATOR: &str = "operator";
+
 /// The node at the other end of a connection, from its certificate. The accept loop puts it into
 /// the extensions of every request; a call without it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

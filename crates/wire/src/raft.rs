@@ -264,6 +264,8 @@ bytes_of! {
     encode_applied, decode_applied: Applied;
     /// What the voters have acknowledged, as bytes.
     encode_promises, decode_promises: Promises;
+    /// That the region was recovered, as bytes.
+    encode_recovery, decode_recovery: Recovery;
 }
 
 #[cfg(test)]

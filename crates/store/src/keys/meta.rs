@@ -3,7 +3,7 @@
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
 //! 'm' 'n' -> how fresh what is held was when it was last noted
-//! 'm' 'p' -> what the voters of the region have acknowledged
+//! 'm' 'p' -> what the voters of the region have acknowledged      'm' 'r' -> that it was recovered
 //! ```
 
 /// A row of which there is one.
@@ -26,6 +26,8 @@ pub enum Note {
     Freshness,
     /// What the voters of the region have acknowledged.
     Promises,
+    /// That the region was recovered.
+    Recovery,
 }
 
 impl MetaKey {
@@ -36,6 +38,7 @@ impl MetaKey {
             Self::Digest => b"md",
             Self::Note(Note::Freshness) => b"mn",
             Self::Note(Note::Promises) => b"mp",
+            Self::Note(Note::Recovery) => b"mr",
         }
     }
 }
@@ -59,7 +62,7 @@ mod tests {
 
     #[test]
     fn no_two_rows_share_a_key() {
-        let notes = [Note::Freshness, Note::Promises].map(MetaKey::Note);
+        let notes = [Note::Freshness, Note::Promises, Note::Recovery].map(MetaKey::Note);
         let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].into_iter().chain(notes);
         let keys: Vec<&[u8]> = keys.map(MetaKey::key).collect();
         for (place, key) in keys.iter().enumerate() {

@@ -24,6 +24,7 @@ use http::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::identity::Draw;
 use crate::account::{Account, Kind};
 use crate::answer::Answer;
 use crate::api::Api;
@@ -45,6 +46,7 @@ pub(crate) struct Server {
     pub(crate) api: Api,
     pub(crate) big_bodies: Semaphore,
     pub(crate) room: Room,
+    pub(crate) draw: Draw,
     in_flight: Semaphore,
     looks: Looks,
     account: Account,
@@ -78,6 +80,7 @@ impl Server {
             in_flight: Semaphore::new(api.limits.in_flight),
             big_bodies: Semaphore::new(api.limits.big_bodies),
             room: Room::default(),
+            draw: Draw::new(&*api.random),
             looks: Looks::new(api.region_name.clone()),
             account: Account::new(),
             api,

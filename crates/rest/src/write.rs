@@ -18,7 +18,7 @@ use crate::answer::{Answer, Stamp, Told, ascii};
 use crate::api::Api;
 use crate::body::receive;
 use crate::condition::{self, InvalidHeader};
-use crate::identity::{self, IF_NONE_EXIST, Identity};
+use crate::identity::{IF_NONE_EXIST, Identity};
 use crate::media;
 use crate::path::Writing;
 use crate::preference::Echo;
@@ -60,10 +60,7 @@ impl Server {
     pub(crate) fn identity(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Identity, Refusal> {
         let parts = asked.parts;
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        Ok(Identity {
-            request: identity::request_id(&parts.headers, &*self.api.random)?,
-            digest: identity::digest(parts.method.as_str(), target, &parts.headers, body),
-        })
+        Ok(Identity::of(parts.method.as_str(), target, &parts.headers, body, &self.draw)?)
     }
 
     /// Has a command decided, unless the disk is nearly full.

@@ -8,7 +8,7 @@
 //!   all have answered, none knows a group, and this node is to found it -> found, member
 //! ```
 //! A disk that is empty, or was set back to old contents, has forgotten what it promised: under its
-//! Raft id it must neither vote nor take entries (docs/decisions/0016). Until enough others have said
+//! Raft id it must neither vote nor take entries (docs/decisions/0015). Until enough others have said
 //! what they know of its promises, Raft does not start.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
 //! This module keeps, on this node's disk, what each voter of the region is known to have acknowledged
-//! (docs/decisions/0016). The leader knows it, and tells all voters once a second.
+//! (docs/decisions/0015). The leader knows it, and tells all voters once a second.
 //!
 //! A voter whose disk is set back to old contents has forgotten what it promised. It finds out from
 //! the others, before it votes.

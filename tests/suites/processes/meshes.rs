@@ -1,5 +1,7 @@
 //! What single nodes of a mesh of processes do when they are cut off, alone, or strangers.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use chartmesh_tests::cluster::{Cluster, Signal};
@@ -94,6 +96,108 @@ async fn a_node_killed_and_started_in_its_isolation_delivers_every_journal_once(
         let mut there = cluster.client(other);
         assert_eq!(there.ask(read("before")).await.unwrap().version(), before.version());
         assert_eq!(there.ask(read("after")).await.unwrap().status, 200);
+    }
+}
+
+/// Copies a directory as it is.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "{} to {}", from.display(), to.display());
+}
+
+/// Stops a node at once, and gives its disk back what it was before.
+fn set_back(cluster: &mut Cluster, node: usize, to: &Path) {
+    cluster.signal(node, Signal::Kill).unwrap();
+    std::fs::remove_dir_all(cluster.data(node)).unwrap();
+    copy(to, &cluster.data(node));
+}
+
+/// Whether a node says that it does not vote, and why.
+async fn is_joining(cluster: &Cluster, node: usize) -> bool {
+    let status = cluster.status(node).await.unwrap_or_default();
+    let alarms = status["alarms"].as_array().cloned().unwrap_or_default();
+    alarms.iter().any(|alarm| alarm["code"] == "joining")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_disk_was_set_back_votes_only_as_a_new_one() {
+    let mut cluster = Cluster::start_mesh(SETTINGS).await.unwrap();
+    let pac = cluster.members("pac");
+    let mut client = cluster.client(pac[0]);
+    let old = tempfile::tempdir().unwrap();
+    let old = old.path().join("old");
+    assert_eq!(client.ask(patient("early", "female")).await.unwrap().status, 201);
+    cluster.signal(pac[1], Signal::Kill).unwrap();
+    copy(&cluster.data(pac[1]), &old);
+    cluster.spawn(pac[1], &[]).unwrap();
+    cluster.wait_until_it_leads().await.unwrap();
+    for turn in 0..20 {
+        let id = format!("late-{turn}");
+        assert_eq!(client.ask(patient(&id, "male")).await.unwrap().status, 201);
+    }
+    let mut there = cluster.client(pac[1]);
+    until(&mut there, &read("late-19"), |answer| answer.status == 200).await;
+    // What is acknowledged is told once a second.
+    sleep(Duration::from_secs(3)).await;
+
+    set_back(&mut cluster, pac[1], &old);
+    // Only with the others' word it can know: the region has no majority without it.
+    cluster.signal(pac[2], Signal::Kill).unwrap();
+    cluster.spawn(pac[1], &[]).unwrap();
+    let started = Instant::now();
+    while !is_joining(&cluster, pac[1]).await {
+        assert!(started.elapsed() < WITHIN, "it does not notice");
+        sleep(Duration::from_millis(50)).await;
+    }
+    cluster.spawn(pac[2], &[]).unwrap();
+
+    cluster.wait_until_it_leads().await.unwrap();
+    let started = Instant::now();
+    while is_joining(&cluster, pac[1]).await {
+        assert!(started.elapsed() < WITHIN, "it never votes again");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut there = cluster.client(pac[1]);
+    until(&mut there, &read("late-19"), |answer| answer.status == 200).await;
+    witness::agree(&mut cluster.clients(), WITHIN).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_set_back_in_its_isolation_loses_nothing_that_was_mirrored_and_uses_no_name_twice() {
+    let mut cluster = Cluster::start_mesh(SETTINGS).await.unwrap();
+    let node = cluster.members("eur")[1];
+    let name = cluster.name(node).0.clone();
+    let old = tempfile::tempdir().unwrap();
+    let old = old.path().join("old");
+    cluster.net().isolate(&name).unwrap();
+    let mut client = cluster.client(node);
+    until(&mut client, &patient("first", "female"), is_journaled).await;
+    cluster.signal(node, Signal::Kill).unwrap();
+    copy(&cluster.data(node), &old);
+    cluster.spawn(node, &[]).unwrap();
+    until(&mut client, &patient("mirrored", "female"), is_journaled).await;
+    cluster.net().heal();
+    let mut other = cluster.client(cluster.members("pac")[0]);
+    let mirrored = until(&mut other, &read("mirrored"), |answer| answer.status == 200).await;
+
+    cluster.net().isolate(&name).unwrap();
+    set_back(&mut cluster, node, &old);
+    cluster.spawn(node, &[]).unwrap();
+    let again = until(&mut client, &patient("mirrored", "male"), is_journaled).await;
+    assert_ne!(again.version(), mirrored.version());
+    cluster.net().heal();
+
+    cluster.wait_until_it_leads().await.unwrap();
+    witness::agree(&mut cluster.clients(), WITHIN).await.unwrap();
+    for node in 0..cluster.size() {
+        let mut client = cluster.client(node);
+        assert_eq!(client.ask(read("first")).await.unwrap().status, 200);
+        for version in [mirrored.version(), again.version()].map(Option::unwrap) {
+            let vread = Ask::get(format!("/fhir/Patient/mirrored/_history/{version}"));
+            assert_eq!(client.ask(vread).await.unwrap().status, 200, "{version} at {node}");
+        }
+        let heads = client.ask(read("mirrored")).await.unwrap();
+        assert_eq!(heads.header("chartmesh-conflict").split(',').count(), 2, "at {node}");
     }
 }
 

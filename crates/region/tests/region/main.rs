@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
+mod disks;
 mod feeds;
 mod isolation;
 mod mesh;

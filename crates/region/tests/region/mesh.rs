@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,8 @@ use chartmesh_region::{
     Blocking, Limits, Links, Member, PeerIdentity, Profile, Purpose, Region, Setup, State,
 };
 use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store, Syncer};
+use chartmesh_wire::proto::region_client::RegionClient;
+use chartmesh_wire::{OPERATOR, proto};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -46,6 +48,7 @@ pub(crate) struct Mesh {
 pub(crate) struct Node {
     pub(crate) region: Region,
     pub(crate) store: Store,
+    pub(crate) log: RaftLog,
 }
 
 /// The connections between the nodes.
@@ -166,7 +169,7 @@ impl Mesh {
             profile: Profile::Lan,
             found,
             store: store.clone(),
-            log,
+            log: log.clone(),
             feeds: Arc::new(NodeFeeds::new(&name, &self.carrier)),
             links: Arc::new(links),
             clock: Arc::new(SystemClock(now())),
@@ -179,7 +182,7 @@ impl Mesh {
             .route_service("/chartmesh.v1.Raft/{call}", services.raft())
             .route_service("/chartmesh.v1.Region/{call}", services.region());
         lock(&self.pipes.doors).insert(name.clone(), router);
-        let node = Node { region, store };
+        let node = Node { region, store, log };
         self.carrier.add(&name, node.clone());
         let mut following = JoinSet::new();
         following.spawn(Arc::clone(&self.carrier).follow(name.clone()));
@@ -189,6 +192,50 @@ impl Mesh {
 
     pub(crate) fn disk(&self, number: usize) -> PathBuf {
         self.dir.path().join(self.name(number).as_str())
+    }
+
+    /// Keeps a copy of a killed voter's disk.
+    pub(crate) async fn copy(&self, number: usize) -> TempDir {
+        let memory = Memory::new(8 << 20, 8 << 20);
+        let free = || {
+            let open = Store::open(&self.disk(number), Options { memory: memory.clone() });
+            (!matches!(open, Err(OpenError::InUse { .. }))).then_some(())
+        };
+        eventually("the disk is free", free).await;
+        let copy = TempDir::new().unwrap();
+        copy_all(&self.disk(number), copy.path());
+        copy
+    }
+
+    /// Gives a killed voter's disk back what it was before.
+    pub(crate) async fn set_back(&self, number: usize, to: &TempDir) {
+        self.wipe(number).await;
+        copy_all(to.path(), &self.disk(number));
+    }
+
+    /// The topology does not name this voter any more, or not yet.
+    pub(crate) fn add_voter(&mut self) -> usize {
+        self.voters += 1;
+        self.names.push(format!("pac-{}", self.voters).parse().unwrap());
+        self.voters
+    }
+
+    /// Asks a voter, as the operator, to change who votes.
+    pub(crate) async fn change(
+        &self,
+        number: usize,
+        change: proto::change_request::Change,
+    ) -> proto::change_response::Answer {
+        let operator: NodeName = OPERATOR.parse().unwrap();
+        let links = PipeLinks {
+            me: operator,
+            pipes: Arc::clone(&self.pipes),
+            channels: Mutex::default(),
+        };
+        let channel = links.channel(&self.name(number), Purpose::Forward);
+        let request = proto::ChangeRequest { change: Some(change) };
+        let answer = RegionClient::new(channel).change(request).await;
+        answer.unwrap().into_inner().answer.unwrap()
     }
 
     /// Stops a voter without a word.
@@ -274,6 +321,19 @@ impl Mesh {
 impl Drop for Mesh {
     fn drop(&mut self) {
         self.carrier.clear();
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

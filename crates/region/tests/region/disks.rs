@@ -10,6 +10,7 @@ use chartmesh_wire::proto::change_request::Change;
 use chartmesh_wire::proto::change_response::Answer;
 
 use crate::commands::{key, put};
+use crate::feeds::Carries;
 use crate::mesh::{Mesh, eventually};
 use crate::version;
 
@@ -103,8 +104,20 @@ async fn who_needs_what_was_purged_goes_on_from_the_feeds() {
         purged.then_some(())
     };
     eventually("the logs are purged", purged).await;
+    for (number, node) in mesh.running() {
+        let origin = node.region.status().origin.unwrap();
+        let kept = node.log.last().unwrap().index - node.log.purged().unwrap().index;
+        let synced = node.store.cursor(&origin).seq.0.saturating_sub(kept);
+        assert!(node.store.synced(&origin) >= Seq(synced), "{number} has purged what it may lose");
+    }
 
+    let reached = |mesh: &Mesh| mesh.node(away).region.status().applied;
+    mesh.carrier.carry(Carries::Nothing);
     mesh.start(away, false).await;
+    let applied = reached(&mesh);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(reached(&mesh), applied, "it does not go on without the data");
+    mesh.carrier.carry(Carries::All);
     votes_again(&mesh, away).await;
     mesh.settle().await;
     mesh.kill(wiped).await;

@@ -26,6 +26,8 @@ const SHARED: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// In a mesh a write may wait until its node is isolated.
 const MESH_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a writer rests after a write.
+const PACE: Duration = Duration::from_millis(40);
 const BETWEEN_READS: Duration = Duration::from_millis(10);
 
 /// Writers and readers at work.
@@ -53,13 +55,18 @@ pub(crate) struct Read {
 impl Load {
     /// Sets writers and one reader per node to work. Marks begin with `name`.
     pub(crate) fn begin(cluster: &Cluster, name: &str) -> Self {
+        Self::begin_at_pace(cluster, name, PACE)
+    }
+
+    /// The same, with writers that rest for so long after each write.
+    pub(crate) fn begin_at_pace(cluster: &Cluster, name: &str, pause: Duration) -> Self {
         let begun = tokio::time::Instant::now();
         let run = Run {
             recorder: Recorder::default(),
             stop: Arc::new(AtomicBool::new(false)),
             now: Arc::new(move || begun.elapsed()),
             perseverance: Duration::from_secs(30),
-            pause: Duration::from_millis(40),
+            pause,
         };
         let regions = cluster.regions();
         let count = regions.len();
@@ -136,6 +143,14 @@ impl Load {
 
     pub(crate) fn reads(&self) -> Vec<Read> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the writers and readers finish what they are doing.
+    pub(crate) async fn rest(&mut self) {
+        self.run.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
     }
 
     /// Ends it and asserts that every invariant holds of what was seen.

@@ -5,9 +5,10 @@ use std::fs;
 use std::time::Duration;
 
 use chartmesh_tests::cluster::{Cluster, Signal};
+use chartmesh_tests::witness;
 use tokio::time::sleep;
 
-use crate::load::Load;
+use crate::load::{Load, is_accepted_write};
 use crate::rounds::{Round, count, refuse_no_read, report};
 
 /// So that a site isolates itself within a round.
@@ -120,4 +121,35 @@ async fn a_site_that_is_cut_off_writes_on_and_reads_are_served_there_and_elsewhe
         Vec::new()
     })
     .await;
+}
+
+/// For how long all links of a region are cut, without `CHARTMESH_CUT_SECONDS`.
+const CUT: u64 = 6;
+/// About as many changes as ten minutes of care at a region: 80 a second.
+const CARE: Duration = Duration::from_millis(400);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_cut_off_from_all_others_writes_on_and_converges_when_its_links_are_back() {
+    if count(1, 1) == 0 {
+        return;
+    }
+    let cut = std::env::var("CHARTMESH_CUT_SECONDS").map(|text| text.parse().unwrap());
+    let cut = Duration::from_secs(cut.unwrap_or(CUT));
+    let cluster = Cluster::start_mesh(SETTINGS).await.unwrap();
+    let mut load = Load::begin_at_pace(&cluster, "cut", CARE);
+    sleep(CALM).await;
+
+    let region = cluster.region(4).to_owned();
+    cluster.net().cut_region(&region).unwrap();
+    sleep(cut).await;
+    load.rest().await;
+    let changes = load.operations().iter().filter(|done| is_accepted_write(done)).count();
+    let healed = load.now();
+    cluster.net().heal();
+    witness::agree(&mut cluster.clients(), Duration::from_secs(60)).await.unwrap();
+    let converged = load.now() - healed;
+
+    println!("{region} cut off for {cut:?}: {changes} changes, all nodes equal after {converged:?}");
+    load.end(&cluster).await;
+    assert!(converged < Duration::from_secs(10), "{converged:?}");
 }

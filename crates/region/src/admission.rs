@@ -347,7 +347,7 @@ mod tests {
 
     fn membership(members: &[(&str, u64)]) -> Option<StoredMembership> {
         let peer = |name: &str| Peer { name: name.parse().ok(), address: String::new() };
-        let nodes = members.iter().map(|&(name, id)| (id, peer(name))).collect();
+        let nodes: BTreeMap<u64, Peer> = members.iter().map(|&(name, id)| (id, peer(name))).collect();
         let voters = members.iter().map(|&(_, id)| id).collect::<BTreeSet<u64>>();
         let membership = Membership::new(vec![voters], nodes).unwrap();
         (!members.is_empty()).then(|| StoredMembership::new(None, membership))

@@ -33,7 +33,6 @@ use crate::setup::{Corrupt, Setup, StartError};
 use crate::state_machine::StateMachine;
 use crate::status::{RegionStatus, State};
 use crate::submit::{Accepted, SubmitError, Unavailable};
-use crate::types::TypeConfig;
 use crate::upload::Uploads;
 use crate::warm::Warm;
 use crate::words::Words;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use chartmesh_record::{
-    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestDigest, RequestId, ResourceKey, Seq,
+    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestId, ResourceKey, Seq,
     Timestamp, Version,
 };
 use prost::Message;

@@ -31,7 +31,7 @@ pub(crate) fn counts() -> &'static Counts {
 struct Counting(Counts);
 
 #[derive(Default)]
-struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 impl CounterFn for Count {
     fn increment(&self, value: u64) {

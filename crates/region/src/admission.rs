@@ -349,8 +349,8 @@ mod tests {
         let peer = |name: &str| Peer { name: name.parse().ok(), address: String::new() };
         let nodes: BTreeMap<u64, Peer> = members.iter().map(|&(name, id)| (id, peer(name))).collect();
         let voters = members.iter().map(|&(_, id)| id).collect::<BTreeSet<u64>>();
-        let membership = Membership::new(vec![voters], nodes).unwrap();
-        (!members.is_empty()).then(|| StoredMembership::new(None, membership))
+        let membership = || Membership::new(vec![voters], nodes).unwrap();
+        (!members.is_empty()).then(|| StoredMembership::new(None, membership()))
     }
 
     fn greeting(name: &str, raft_id: u64, members: &[(&str, u64)]) -> Greeting {

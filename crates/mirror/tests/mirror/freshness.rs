@@ -72,7 +72,7 @@ async fn a_statement_is_not_shown_before_the_journals_that_it_names() {
     assert_eq!(first, Timestamp(5));
     assert_eq!(shown(), Some(Timestamp(5)), "what the second names is held nowhere");
 
-    node.write(&origin("eur"), 1, 100);
+    node.write(&origin("eur-1"), 2, 100);
     let second = || (shown() == Some(Timestamp(9))).then_some(());
     eventually("the second statement is shown", second).await;
 }

@@ -21,8 +21,13 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// One whose nodes are all in touch with it.
 async fn region() -> Mesh {
-    Mesh::with(3, 0, limits()).found().await
+    let mesh = Mesh::with(3, 0, limits()).found().await;
+    for number in 1..=3 {
+        returned(&mesh, number).await;
+    }
+    mesh
 }
 
 /// The feed of a change, and its place there.

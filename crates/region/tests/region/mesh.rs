@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use tracing_subscriber::EnvFilter;
 
 use crate::feeds::{Carrier, NodeFeeds};
 
@@ -90,6 +91,8 @@ impl Mesh {
 
     /// Voters, then mirrors, that are not started yet.
     pub(crate) fn with(voters: usize, mirrors: usize, limits: Limits) -> Self {
+        // RUST_LOG=chartmesh_region=debug shows what happens.
+        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
         let numbers = 1..=voters + mirrors;
         let pipes: Arc<Pipes> = Arc::default();
         Self {
@@ -198,8 +201,12 @@ impl Mesh {
     pub(crate) async fn copy(&self, number: usize) -> TempDir {
         let memory = Memory::new(8 << 20, 8 << 20);
         let free = || {
-            let open = Store::open(&self.disk(number), Options { memory: memory.clone() });
-            (!matches!(open, Err(OpenError::InUse { .. }))).then_some(())
+            let dir = self.disk(number);
+            let store = Store::open(&dir, Options { memory: memory.clone() });
+            let log = RaftLog::open(&dir, Syncer::Caller, &memory);
+            let in_use = matches!(store, Err(OpenError::InUse { .. }))
+                || matches!(log, Err(OpenError::InUse { .. }));
+            (!in_use).then_some(())
         };
         eventually("the disk is free", free).await;
         let copy = TempDir::new().unwrap();

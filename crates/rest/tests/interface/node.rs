@@ -87,7 +87,7 @@ impl Node {
             profile: Profile::Lan,
             found: special.voters.len() == 1,
             store: store.clone(),
-            log: Some(log),
+            log: log,
             feeds: ports.clone(),
             links: Arc::new(NoLinks),
             clock: clock.clone(),

@@ -68,8 +68,8 @@ impl ConflictRow {
     /// What the key in the order of age says.
     pub(crate) fn decode_by_age(key: &[u8]) -> Option<Self> {
         let (since, rest) = key.strip_prefix(Self::BY_AGE)?.split_at_checked(8)?;
-        // Ids have no zero.
-        let end = rest.iter().position(|&byte| byte == 0);
+        // Ids have no zero; a type's code may be one.
+        let end = rest.iter().skip(1).position(|&byte| byte == 0).map(|end| end + 1);
         let (resource, criteria) = rest.split_at(end.unwrap_or(rest.len()));
         let criteria = match criteria {
             [] => None,

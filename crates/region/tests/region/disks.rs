@@ -129,8 +129,11 @@ async fn who_needs_what_was_purged_goes_on_from_the_feeds() {
     mesh.settle().await;
     mesh.node(away).region.linearize().await.unwrap();
     // With what was told in the log before.
-    let stated = mesh.node(away).region.stated();
-    assert!(stated.is_some_and(|(statement, _)| statement.feed.seq >= Seq(1_510)));
+    let stated = || {
+        let (statement, _) = mesh.node(away).region.stated()?;
+        (statement.feed.seq >= Seq(1_510)).then_some(())
+    };
+    eventually("it knows how fresh it is", stated).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

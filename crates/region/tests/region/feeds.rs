@@ -85,13 +85,14 @@ impl Carrier {
             .collect()
     }
 
-    /// Carries what a node lacks to it.
-    fn pull(&self, me: &NodeName) {
+    /// Carries what a node lacks to it; what it orders itself only if somebody waits for it.
+    fn pull(&self, me: &NodeName, waits: bool) {
         let Some(node) = self.node(me) else { return };
         for other in self.others(me) {
             for there in other.store.horizon().into_values() {
                 let here = node.store.cursor(&there.origin);
-                if there.seq <= here.seq || node.region.orders(&there.origin) {
+                let comes_by_itself = node.region.orders(&there.origin) && !waits;
+                if there.seq <= here.seq || comes_by_itself {
                     continue;
                 }
                 let changes = other.store.feed(&here, 1 << 20).unwrap();
@@ -106,7 +107,7 @@ impl Carrier {
     pub(crate) async fn follow(self: Arc<Self>, me: NodeName) {
         loop {
             if *lock(&self.carries) == Carries::All {
-                self.pull(&me);
+                self.pull(&me, false);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -141,7 +142,7 @@ impl NodeFeeds {
         let begun = now();
         loop {
             if *lock(&self.carrier.carries) != Carries::Nothing {
-                self.carrier.pull(&self.me);
+                self.carrier.pull(&self.me, true);
             }
             if self.carrier.node(&self.me).is_some_and(|node| holds(&node)) {
                 return true;

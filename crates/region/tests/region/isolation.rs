@@ -363,6 +363,7 @@ async fn a_node_that_is_set_to_refuse_writes_no_journal() {
     let limits = Limits { isolation_writes: IsolationWrites::Refuse, ..limits() };
     let mesh = Mesh::with(3, 0, limits).found().await;
     let cut = mesh.follower().await;
+    returned(&mesh, cut).await;
     mesh.cut(cut);
     isolated(&mesh, cut).await;
 

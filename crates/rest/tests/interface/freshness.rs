@@ -5,6 +5,7 @@ use std::time::Duration;
 use chartmesh_region::Limits as RegionLimits;
 
 use crate::client::Reply;
+use crate::foreign::{Foreign, made};
 use crate::node::{Node, Special};
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true}"#;
@@ -68,6 +69,8 @@ async fn a_node_without_its_region_serves_reads_and_writes_to_its_journal() {
         RegionLimits { isolation_after: Duration::from_millis(300), ..RegionLimits::default() };
     let voters = &["pac-1", "pac-2", "pac-3"];
     let node = Node::start_without_waiting(Special { voters, region, ..Special::default() });
+    // Its region has begun, as its disk tells.
+    node.receive(Foreign::new("pac").change([made("Patient/p0", "")]));
 
     let starting = node.get("Patient/p1").await;
     node.until(|reply| reply.header("chartmesh-state") == "isolated").await;

@@ -1,7 +1,7 @@
 //! This module starts a node for a test: a real store, a region, a mirror without peers, the router.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -23,7 +23,7 @@ use crate::ports::{Connection, Ports};
 pub(crate) struct Node {
     router: Router,
     store: Store,
-    random: Arc<Counter>,
+    clock: Arc<Fused>,
     /// Region and mirror hold the ports, which hold them: this lets go of them.
     _connection: Connection,
     _dir: TempDir,
@@ -77,7 +77,6 @@ impl Node {
         let store = Store::open(dir.path(), Options { memory: memory.clone() }).unwrap();
         let log = RaftLog::open(dir.path(), Syncer::Thread, &memory).unwrap();
         let clock = Arc::new(MachineClock(machine_start()));
-        let random = Arc::new(Counter::default());
         let ports = Arc::new(Ports::default());
         let (region, _services) = Region::start(Setup {
             me: "pac-1".parse().unwrap(),
@@ -87,7 +86,7 @@ impl Node {
             profile: Profile::Lan,
             found: special.voters.len() == 1,
             store: store.clone(),
-            log: log,
+            log,
             feeds: ports.clone(),
             links: Arc::new(NoLinks),
             clock: clock.clone(),
@@ -111,6 +110,7 @@ impl Node {
             limits: chartmesh_mirror::Limits::default(),
         });
         let connection = ports.connect(region.clone(), mirror.clone());
+        let clock = Arc::new(Fused { clock, fuse: AtomicU64::new(0) });
         let api = Api {
             store: store.clone(),
             region,
@@ -118,8 +118,8 @@ impl Node {
             region_name: "pac".parse().unwrap(),
             place: Place { node: "pac-1".parse().unwrap(), site: "yokota".parse().unwrap() },
             software: "1.2.3".to_owned(),
-            clock,
-            random: random.clone(),
+            clock: clock.clone(),
+            random: Arc::new(Counter::default()),
             blocking: Blocking::Pool,
             limits: special.limits,
             pages: Pages {
@@ -127,7 +127,7 @@ impl Node {
                 metrics: Box::new(|| "a 1\n".to_owned()),
             },
         };
-        Self { router: router(api), store, random, _connection: connection, _dir: dir }
+        Self { router: router(api), store, clock, _connection: connection, _dir: dir }
     }
 
     /// Waits until the answers to an unimportant request are like this.
@@ -152,9 +152,9 @@ impl Node {
         assert_eq!(applied.runs, [RunOutcome::Held { new: 1 }]);
     }
 
-    /// From now on whatever needs randomness panics.
-    pub(crate) fn break_randomness(&self) {
-        self.random.broken.store(true, Ordering::Relaxed);
+    /// Makes a panic of the second look at the clock from now: a write's, within its handling.
+    pub(crate) fn light_the_fuse(&self) {
+        self.clock.fuse.store(2, Ordering::Relaxed);
     }
 
     pub(crate) async fn ask(
@@ -205,6 +205,26 @@ impl Links for NoLinks {
 #[derive(Debug)]
 struct MachineClock(Instant);
 
+/// A clock that panics when its fuse has burnt down.
+#[derive(Debug)]
+struct Fused {
+    clock: Arc<MachineClock>,
+    fuse: AtomicU64,
+}
+
+impl Clock for Fused {
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let burning = |left: u64| left.checked_sub(1);
+        let before = self.fuse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, burning);
+        assert_ne!(before, Ok(1), "broken on purpose");
+        self.clock.monotonic()
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this test runs in the machine's time")]
 fn machine_start() -> Instant {
     Instant::now()
@@ -230,12 +250,10 @@ fn wall() -> Timestamp {
 #[derive(Debug, Default)]
 struct Counter {
     last: AtomicU64,
-    broken: AtomicBool,
 }
 
 impl Random for Counter {
     fn bits(&self) -> u64 {
-        assert!(!self.broken.load(Ordering::Relaxed), "broken on purpose");
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)

@@ -94,7 +94,6 @@ fn a_wiped_voter_and_a_wiped_leader_come_back_and_nothing_is_lost() {
 }
 
 #[test]
-#[ignore = "a disk that is set back is not noticed yet: what its voter had acknowledged is not kept elsewhere"]
 fn a_disk_that_is_set_back_neither_votes_nor_names_anything_twice() {
     play(&[
         (2_000, Happening::SetBack(Who::LeaderOf("pac"))),

@@ -87,11 +87,7 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks the voters in turn, and whom they name, until the leader has answered.
-async fn ask(
-    operator: &Operator,
-    voters: &[NodeName],
-    change: &Change,
-) -> anyhow::Result<String> {
+async fn ask(operator: &Operator, voters: &[NodeName], change: &Change) -> anyhow::Result<String> {
     let until = Instant::now() + PATIENCE;
     let (mut named, mut reason) = (None, "no voter answers".to_owned());
     for turn in 0.. {

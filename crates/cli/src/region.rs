@@ -181,7 +181,9 @@ fn told(report: &Report) -> String {
         lines.push(match other.seq {
             Some(seq) if seq > held => {
                 let more = grouped(seq - held);
-                format!("  {node} ({region}) holds {more} change sets more: this disk gets them back")
+                format!(
+                    "  {node} ({region}) holds {more} change sets more: this disk gets them back"
+                )
             }
             Some(_) => format!("  {node} ({region}) answers, and holds no more"),
             None => format!("  {node} ({region}) does not answer"),
@@ -201,7 +203,10 @@ fn agreed(region: &str) -> anyhow::Result<bool> {
         bail!("nobody can be asked here: --yes goes on without asking");
     }
     let mut err = io::stderr().lock();
-    write!(err, "The old group of {region} must never run again. Type the region's name to go on: ")?;
+    write!(
+        err,
+        "The old group of {region} must never run again. Type the region's name to go on: "
+    )?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -160,7 +160,9 @@ impl Entrance {
                     let state = match why {
                         Why::Empty => "is not the one that the region counts in",
                         Why::SetBack => "holds less than it has acknowledged: it was set back",
-                        Why::Recovered(_) => "is of a group that was left: the region was recovered",
+                        Why::Recovered(_) => {
+                            "is of a group that was left: the region was recovered"
+                        }
                         Why::Uninvited => "is of a node that the region's voters do not count in",
                     };
                     tracing::warn!("this disk {state}; it asks to be let in as a new one");
@@ -347,7 +349,8 @@ mod tests {
 
     fn membership(members: &[(&str, u64)]) -> Option<StoredMembership> {
         let peer = |name: &str| Peer { name: name.parse().ok(), address: String::new() };
-        let nodes: BTreeMap<u64, Peer> = members.iter().map(|&(name, id)| (id, peer(name))).collect();
+        let nodes: BTreeMap<u64, Peer> =
+            members.iter().map(|&(name, id)| (id, peer(name))).collect();
         let voters = members.iter().map(|&(_, id)| id).collect::<BTreeSet<u64>>();
         let membership = || Membership::new(vec![voters], nodes).unwrap();
         (!members.is_empty()).then(|| StoredMembership::new(None, membership()))
@@ -401,10 +404,8 @@ mod tests {
 
     #[test]
     fn a_disk_that_was_set_back_does_not_vote_again() {
-        let told = |index| Greeting {
-            promise: Some(promise(index)),
-            ..greeting("pac-2", 2, &FOUNDED)
-        };
+        let told =
+            |index| Greeting { promise: Some(promise(index)), ..greeting("pac-2", 2, &FOUNDED) };
 
         assert_eq!(standing(&own(1, true), &[told(5)]), Standing::Member);
         assert_eq!(standing(&own(1, true), &[told(6)]), Standing::Forgetful(Why::SetBack));

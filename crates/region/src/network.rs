@@ -27,8 +27,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::codec::{
-    Unexpected, append_to, appended_from, snapshot_to, transfer_to, transferred_from, vote_from, vote_request_to,
-    vote_response_from,
+    Unexpected, append_to, appended_from, snapshot_to, transfer_to, transferred_from, vote_from,
+    vote_request_to, vote_response_from,
 };
 use crate::limits::{MESSAGE_BYTES, SNAPSHOT_WAIT};
 use crate::state_machine::Covered;

@@ -58,8 +58,7 @@ impl Position {
     pub(crate) fn decode(bytes: Bytes) -> Result<Self, Corrupt> {
         let what = "the applied position";
         let message = wire::decode_applied(bytes);
-        let message =
-            message.map_err(|error| Corrupt { what, reason: error.to_string() })?;
+        let message = message.map_err(|error| Corrupt { what, reason: error.to_string() })?;
         Self::from_message(&message)
     }
 

@@ -82,8 +82,9 @@ impl Promises {
     /// members any more is forgotten.
     pub(crate) fn learn(&self, core: &Core, told: &[proto::Promise]) {
         let membership = core.membership();
-        let is_member =
-            |id: u64| membership.as_ref().is_none_or(|membership| membership.get_node(&id).is_some());
+        let is_member = |id: u64| {
+            membership.as_ref().is_none_or(|membership| membership.get_node(&id).is_some())
+        };
         let kept = {
             let mut all = self.all();
             let before = all.clone();

@@ -142,7 +142,8 @@ fn again(set: ChangeSet) -> Result<Command, Corrupt> {
         let draft = Draft { resource, links: Vec::new() };
         Ok(Operation::Update { key, draft, precondition })
     };
-    let operations = set.versions.into_iter().map(operation).collect::<Result<Vec<_>, Corrupt>>()?;
+    let operations =
+        set.versions.into_iter().map(operation).collect::<Result<Vec<_>, Corrupt>>()?;
     Ok(Command {
         request: set.request,
         digest: set.digest,

@@ -11,7 +11,8 @@ use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
 use chartmesh_wire::{
-    MAX_COMMAND_BYTES, OPERATOR, PeerIdentity, decode_command, encode_outcome, proto, region as wire,
+    MAX_COMMAND_BYTES, OPERATOR, PeerIdentity, decode_command, encode_outcome, proto,
+    region as wire,
 };
 use futures::{Stream, StreamExt, stream};
 use openraft::ReadPolicy;
@@ -19,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
     append_from, appended_to, log_id_to, membership_to, snapshot_from, transfer_from,
-    transferred_to,    vote_request_from, vote_response_to, vote_to,
+    transferred_to, vote_request_from, vote_response_to, vote_to,
 };
 use crate::core::Core;
 use crate::decider::{Load, Queue, Room, Verdict};
@@ -212,8 +213,8 @@ impl raft_server::Raft for Services {
         let message = request.into_inner();
         let raft = self.raft_for(message.to)?;
         self.claims(&peer, leader_of(message.vote.as_ref()))?;
-        let (vote, covered) = snapshot_from(&message)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (vote, covered) =
+            snapshot_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.hold(&covered).await?;
         let index = covered.position.entries();
         let response =

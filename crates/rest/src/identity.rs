@@ -63,12 +63,7 @@ fn keyed(headers: &HeaderMap) -> Result<Option<RequestId>, InvalidHeader> {
 }
 
 /// The digest of all that a request says.
-fn digest(
-    method: &str,
-    target: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> RequestDigest {
+fn digest(method: &str, target: &str, headers: &HeaderMap, body: &[u8]) -> RequestDigest {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());

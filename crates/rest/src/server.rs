@@ -24,13 +24,13 @@ use http::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::identity::Draw;
 use crate::account::{Account, Kind};
 use crate::answer::Answer;
 use crate::api::Api;
 use crate::base::Base;
 use crate::condition::Cached;
 use crate::freshness::{Look, Looks};
+use crate::identity::Draw;
 use crate::limits::Limits;
 use crate::media;
 use crate::metadata::{self, About};

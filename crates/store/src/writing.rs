@@ -22,7 +22,8 @@ use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::keys::{
     ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
-    IdentifierKey, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
+    IdentifierKey, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey,
+    VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;

@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use chartmesh_record::{
-    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestId, ResourceKey, Seq,
-    Timestamp, Version,
+    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestId, ResourceKey, Seq, Timestamp,
+    Version,
 };
 use prost::Message;
 

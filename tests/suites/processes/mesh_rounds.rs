@@ -149,7 +149,9 @@ async fn a_region_cut_off_from_all_others_writes_on_and_converges_when_its_links
     witness::agree(&mut cluster.clients(), Duration::from_secs(60)).await.unwrap();
     let converged = load.now() - healed;
 
-    println!("{region} cut off for {cut:?}: {changes} changes, all nodes equal after {converged:?}");
+    println!(
+        "{region} cut off for {cut:?}: {changes} changes, all nodes equal after {converged:?}"
+    );
     load.end(&cluster).await;
     assert!(converged < Duration::from_secs(10), "{converged:?}");
 }

@@ -234,11 +234,8 @@ impl Mesh {
         change: proto::change_request::Change,
     ) -> proto::change_response::Answer {
         let operator: NodeName = OPERATOR.parse().unwrap();
-        let links = PipeLinks {
-            me: operator,
-            pipes: Arc::clone(&self.pipes),
-            channels: Mutex::default(),
-        };
+        let links =
+            PipeLinks { me: operator, pipes: Arc::clone(&self.pipes), channels: Mutex::default() };
         let channel = links.channel(&self.name(number), Purpose::Forward);
         let request = proto::ChangeRequest { change: Some(change) };
         let answer = RegionClient::new(channel).change(request).await;

@@ -132,6 +132,11 @@ mod tests {
         let without = (None, "x".repeat(300));
         let (kind, id) = (resource.kind, &resource.id);
         let key = VersionKey { resource: resource.clone(), generation, origin: code };
+        let criteria = CriteriaHash::of(kind, "identifier=urn:a|1");
+        let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
+        let duplicates = ConflictRow { criteria: Some(criteria), ..conflict.clone() };
+        let made = MadeRow { criteria, resource: resource.clone(), origin: code };
+        let duplicate = DuplicateRow { since: at, resource: resource.clone() };
         vec![
             ("feed", FeedKey::Header(change).encode(), header.encode()),
             ("feed", FeedKey::Piece(piece).encode(), b"piece".to_vec()),
@@ -145,6 +150,15 @@ mod tests {
             ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
             ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
             ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
+            ("default", ConflictRow::by_resource(&resource), conflict.encode().to_vec()),
+            ("default", conflict.by_age(), Vec::new()),
+            ("default", duplicates.by_age(), Vec::new()),
+            ("default", made.by_resource(), b"identifier=urn:a|1".to_vec()),
+            ("default", made.by_criteria(), Vec::new()),
+            ("default", DuplicateRow::key(criteria), duplicate.encode()),
+            ("default", MetaKey::Note(Note::Freshness).key().to_vec(), b"noted".to_vec()),
+            ("default", MetaKey::Note(Note::Promises).key().to_vec(), b"noted".to_vec()),
+            ("default", MetaKey::Note(Note::Recovery).key().to_vec(), b"noted".to_vec()),
         ]
     }
 

@@ -293,7 +293,7 @@ async fn live(world: &World, name: &'static str) -> turmoil::Result<String> {
     let mut ends = pin!(node.region().fatal());
     loop {
         tokio::select! {
-            reason = &mut ends => return Ok(reason.to_string()),
+            reason = &mut ends => return Ok(reason),
             () = sleep(Duration::from_millis(5)) => {}
         }
         let leads = node.region().status().leader.is_some_and(|leader| leader.as_str() == name);

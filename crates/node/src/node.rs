@@ -276,10 +276,7 @@ impl NodeConfig {
             random: Arc::clone(&environment.random),
             blocking: environment.blocking,
             orderer: beside.ports,
-            limits: chartmesh_mirror::Limits {
-                clock_max_offset: self.settings.clock_max_offset,
-                ..chartmesh_mirror::Limits::default()
-            },
+            limits: chartmesh_mirror::Limits { clock_max_offset: self.settings.clock_max_offset },
         }
     }
 }

@@ -104,7 +104,7 @@ impl Region {
             raft: OnceLock::new(),
             fatal: watch::Sender::new(None),
         });
-        let mut tasks = JoinSet::new();
+        let mut tasks = beside(&core, appended, recovery.founds());
         if is_voter {
             let core = Arc::clone(&core);
             let founds = recovery.founds();
@@ -113,19 +113,6 @@ impl Region {
         }
         tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
         tasks.spawn(journal::keep_deciding(Arc::clone(&core), journaled));
-        tasks.spawn(handover::keep_off(Arc::clone(&core)));
-        tasks.spawn(handover::mind_clock(Arc::clone(&core)));
-        tasks.spawn(isolation::keep_asking(Arc::clone(&core)));
-        tasks.spawn(isolation::keep_looking(Arc::clone(&core)));
-        if recovery.founds() {
-            tasks.spawn(recovery::decide_again(Arc::clone(&core)));
-        }
-        tasks.spawn(purge::keep_purging(Arc::clone(&core)));
-        tasks.spawn(greet(Arc::clone(&core)));
-        tasks.spawn(watch_over(Arc::clone(&core)));
-        if core.blocking == Blocking::Inline {
-            tasks.spawn(sync_inline(Arc::clone(&core), appended));
-        }
         let services = Services::new(Arc::clone(&core));
         Ok((Self { core, tasks: Arc::new(Mutex::new(tasks)) }, services))
     }
@@ -265,6 +252,25 @@ impl Region {
             }
         }
     }
+}
+
+/// What runs beside the deciding.
+fn beside(core: &Arc<Core>, appended: Arc<Notify>, founds: bool) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(handover::keep_off(Arc::clone(core)));
+    tasks.spawn(handover::mind_clock(Arc::clone(core)));
+    tasks.spawn(isolation::keep_asking(Arc::clone(core)));
+    tasks.spawn(isolation::keep_looking(Arc::clone(core)));
+    tasks.spawn(purge::keep_purging(Arc::clone(core)));
+    tasks.spawn(greet(Arc::clone(core)));
+    tasks.spawn(watch_over(Arc::clone(core)));
+    if founds {
+        tasks.spawn(recovery::decide_again(Arc::clone(core)));
+    }
+    if core.blocking == Blocking::Inline {
+        tasks.spawn(sync_inline(Arc::clone(core), appended));
+    }
+    tasks
 }
 
 /// The Raft id of this disk; drawn if it is new.

@@ -135,7 +135,7 @@ pub(crate) struct Parameter {
     #[serde(flatten)]
     pub(crate) value: Option<ParameterValue>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) part: Vec<Parameter>,
+    pub(crate) part: Vec<Self>,
 }
 
 /// The value of a parameter.

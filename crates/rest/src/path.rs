@@ -429,7 +429,7 @@ mod tests {
         check("GET $conflicts", conflicts(ConflictScope::All));
         check("GET %24conflicts/", conflicts(ConflictScope::All));
         check("HEAD Patient/$conflicts", conflicts(ConflictScope::Type(patients)));
-        let scope = ConflictScope::Resource(key.clone());
+        let scope = ConflictScope::Resource(key);
         check("GET Patient/a-1.B/$conflicts?_format=json", conflicts(scope));
         check("GET metadata", Interaction::Read(Reading::Metadata));
         check("POST ", Interaction::Bundle);

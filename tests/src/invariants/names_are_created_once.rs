@@ -36,7 +36,8 @@ fn check_name(name: &str, operations: &[&Operation], may_be_isolated: bool) -> V
         }
     }
     let unknown = operations.iter().any(|operation| operation.answer.is_none());
-    let of_one_orderer = !answers().any(is_journaled) && !(unknown && may_be_isolated);
+    let by_others = answers().any(is_journaled) || (unknown && may_be_isolated);
+    let of_one_orderer = !by_others;
     let mut proofs = Vec::new();
     if of_one_orderer && answers().any(|answer| answer.told == Told::Refused) {
         proofs.push(format!("{name} was found more than once"));

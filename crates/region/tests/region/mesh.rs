@@ -130,7 +130,10 @@ impl Mesh {
         let dir = self.disk(number);
         let wipe = || match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => None,
-            wiped => Some(wiped.unwrap()),
+            wiped => {
+                wiped.unwrap();
+                Some(())
+            }
         };
         eventually("the disk is wiped", wipe).await;
         let free = || (!dir.exists()).then_some(());

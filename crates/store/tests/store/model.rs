@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chartmesh_record::{
     ChangeSet, Criteria, Head, Heads, Origin, RequestId, ResourceId, ResourceKey, View, identifiers,
 };
-use chartmesh_store::{
-    Conflict, ConflictKind, ConflictScope, Count, Counts, Store, StoredVersion,
-};
+use chartmesh_store::{Conflict, ConflictKind, ConflictScope, Count, Counts, Store, StoredVersion};
 use chartmesh_wire::Canonical;
 
 use crate::world::{IDENTIFIERS, keys};

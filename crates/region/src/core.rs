@@ -148,8 +148,11 @@ impl Core {
             let name = metrics.membership_config.membership().get_node(&id)?.name.clone()?;
             Some((id, name))
         });
-        let votes = *self.admission.borrow() == Admission::Member;
-        known.or_else(|| self.told.borrow().clone().filter(|_| !votes).map(|name| (0, name)))
+        if *self.admission.borrow() == Admission::Member {
+            return known;
+        }
+        // Its Raft may have heard of a leader long ago.
+        self.told.borrow().clone().map(|name| (0, name)).or(known)
     }
 
     /// Notes who is said to lead.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use chartmesh_node::SystemRandom;
 use chartmesh_record::Random as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -25,6 +26,7 @@ use crate::cluster::{Cluster, DEMO_DIR};
 use crate::generate;
 use crate::http::{BaseUrl, Client};
 use crate::links::{self, LinksView, RoundTrip, Said, sent_between_regions};
+use crate::load;
 use crate::mesh::Mesh;
 use crate::status::grouped;
 use crate::terminal;
@@ -53,6 +55,7 @@ const ZSTD_LEVEL: i32 = 3;
 #[command(after_help = "Examples:
   chartmesh lag --delay 50             a round trip of 100 ms between regions, 500 writes/s
   chartmesh lag --rate 50 --seconds 60 --json
+  chartmesh lag --delay 50 --data Observation.ndjson    real resources, as many as there are
 
 The delay stays when this ends: `chartmesh links delay 0` takes it away.")]
 pub(crate) struct Arguments {
@@ -65,6 +68,9 @@ pub(crate) struct Arguments {
     /// For how many seconds.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
+    /// Write these resources instead of made-up vital signs: NDJSON files, compressed or not.
+    #[arg(long, value_name = "PATH")]
+    data: Vec<PathBuf>,
     /// Give the links between regions this delay first, in milliseconds each way.
     #[arg(long, value_name = "MS")]
     delay: Option<u64>,
@@ -125,6 +131,8 @@ struct Work {
     tag: u64,
     rate: u64,
     total: u64,
+    /// What is written, with what it is found by; made up if it is empty.
+    records: Vec<(String, Bytes)>,
     next: AtomicU64,
 }
 
@@ -224,7 +232,7 @@ async fn write(work: &Arc<Work>) -> anyhow::Result<Seen> {
 /// The size of all records as one of the other regions has them.
 async fn compressed(work: &Work) -> anyhow::Result<usize> {
     let node = &work.watched[0].node;
-    let read = async |number: u64| -> anyhow::Result<Option<bytes::Bytes>> {
+    let read = async |number: u64| -> anyhow::Result<Option<Bytes>> {
         let answer = work.client.get(&node.join(&work.reference(number))).await?;
         Ok((answer.status == StatusCode::OK).then_some(answer.body))
     };
@@ -259,19 +267,38 @@ impl Work {
         if watched.is_empty() {
             bail!("the demo has one region only");
         }
+        let mut total = arguments.rate * arguments.seconds;
+        let most = usize::try_from(total).unwrap_or(usize::MAX);
+        let records = load::resources(&arguments.data, most)?;
+        if !arguments.data.is_empty() {
+            ensure!(!records.is_empty(), "these files hold no resources one by one");
+            total = total.min(records.len() as u64);
+        }
         Ok(Self {
             to,
             watched,
             client: Client::new(PATIENCE),
             tag: SystemRandom.bits(),
             rate: arguments.rate,
-            total: arguments.rate * arguments.seconds,
+            total,
+            records,
             next: AtomicU64::new(0),
         })
     }
 
+    fn record(&self, number: u64) -> Option<&(String, Bytes)> {
+        self.records.get(usize::try_from(number).ok()?)
+    }
+
     fn reference(&self, number: u64) -> String {
-        format!("Observation/{}", self.id(number))
+        let made_up = || format!("Observation/{}", self.id(number));
+        self.record(number).map_or_else(made_up, |(reference, _)| reference.clone())
+    }
+
+    fn body(&self, number: u64) -> Bytes {
+        let made_up =
+            || generate::vital_sign(self.tag, number, "Patient/lag", Some(&self.id(number)));
+        self.record(number).map_or_else(made_up, |(_, body)| body.clone())
     }
 
     fn id(&self, number: u64) -> String {
@@ -290,8 +317,7 @@ impl Work {
             }
             sleep_until(start + Duration::from_secs_f64(number as f64 / self.rate as f64)).await;
             let url = self.to[number as usize % self.to.len()].join(&self.reference(number));
-            let id = self.id(number);
-            let body = generate::vital_sign(self.tag, number, "Patient/lag", Some(&id));
+            let body = self.body(number);
             let answer = self.client.send(Method::PUT, &url, HeaderMap::new(), body).await;
             if !answer.is_ok_and(|answer| answer.status.is_success()) {
                 seen.failed += 1;

@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, timeout};
 use crate::choose::{Candidate, Choice, Question, choose};
 use crate::core::{Core, Moment, lock};
 use crate::limits::{
-    HELD_BACK_FOR, LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR,
+    LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR,
     STALLED_FOR,
 };
 use crate::pull::{End, Progress, pull};
@@ -27,8 +27,6 @@ pub(crate) struct Follower {
     owners: BTreeMap<Id, Origin>,
     /// Who is not asked for what, until when.
     avoided: BTreeMap<(Origin, NodeName), Instant>,
-    /// Feeds whose next change cannot be applied, until when that is not tried again.
-    held_back: BTreeMap<Origin, Instant>,
 }
 
 /// A pull that runs.
@@ -62,7 +60,6 @@ impl Follower {
             active: BTreeMap::new(),
             owners: BTreeMap::new(),
             avoided: BTreeMap::new(),
-            held_back: BTreeMap::new(),
         }
     }
 
@@ -98,7 +95,7 @@ impl Follower {
 
     /// Begins to pull a feed, or another pull of it, if there should be one.
     fn consider(&mut self, origin: &Origin, now: Instant) {
-        let held = self.core.setup.store.cursor(origin);
+        let held = self.core.setup.store.furthest(origin);
         if !self.is_behind(&held) {
             lock(&self.core.behind).remove(origin);
             return;
@@ -109,9 +106,8 @@ impl Follower {
         let urgent = self.core.is_urgent(origin);
         let ordered = self.core.setup.orderer.orders(origin);
         let forked = lock(&self.core.troubles).forks.contains_key(origin);
-        let waits = self.held_back.get(origin).is_some_and(|until| *until > now);
         // What somebody waits for is pulled although it will come by being ordered: later.
-        if forked || waits || (ordered && !urgent) {
+        if forked || (ordered && !urgent) {
             return;
         }
         let core = Arc::clone(&self.core);
@@ -234,11 +230,6 @@ impl Follower {
             // Who has less than it said is not asked again at once.
             End::Done if active.progress.steps.load(Ordering::Relaxed) == 0 => LOST_FOR,
             End::Done => return,
-            End::HeldBack => {
-                self.held_back.retain(|_, until| *until > now);
-                self.held_back.insert(origin, now + HELD_BACK_FOR);
-                return;
-            }
             End::Lost => LOST_FOR,
             End::Stalled => STALLED_FOR,
             End::Refused => REFUSED_FOR,

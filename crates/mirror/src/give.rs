@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chartmesh_record::{ChainHash, Cursor, NodeName, Seq};
 use chartmesh_store::FeedError;
 use chartmesh_wire::raft::decode_cursor;
-use chartmesh_wire::{Canonical, proto};
+use chartmesh_wire::proto;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Status, Streaming};
@@ -47,9 +47,9 @@ pub(crate) async fn give(
         let bytes = usize::try_from(request.max_bytes).unwrap_or(0).clamp(1, CHUNK_BYTES);
         let changes = next_changes(core, peer, &after, bytes, wait).await?;
         let reached = match changes.last() {
-            Some((change, hash)) => {
-                let (origin, seq) = (after.origin, change.change_set().seq);
-                Cursor { origin, seq, hash: *hash }
+            Some((_, hash)) => {
+                let seq = Seq(after.seq.0 + changes.len() as u64);
+                Cursor { origin: after.origin, seq, hash: *hash }
             }
             None => after,
         };
@@ -97,15 +97,15 @@ async fn next_changes(
     after: &Cursor,
     bytes: usize,
     wait: Duration,
-) -> Result<Vec<(Canonical, ChainHash)>, Status> {
+) -> Result<Vec<(Bytes, ChainHash)>, Status> {
     let deadline = Instant::now() + wait;
     let mut applied = core.setup.store.subscribe();
     loop {
         applied.mark_unchanged();
-        let held = core.setup.store.cursor(&after.origin);
+        let held = core.setup.store.furthest(&after.origin);
         let nothing = held.seq < after.seq || (held.seq == after.seq && held.hash == after.hash);
         if !nothing || Instant::now() >= deadline {
-            let changes = core.setup.blocking.run(|| core.setup.store.feed(after, bytes));
+            let changes = core.setup.blocking.run(|| core.setup.store.feed_as_held(after, bytes));
             return changes.map_err(|error| cannot_give(peer, error));
         }
         let _ = timeout_at(deadline, applied.changed()).await;
@@ -136,11 +136,10 @@ struct Chunk {
 /// Puts change sets into the stream.
 fn compress(
     encoder: &mut Encoder<'static, Vec<u8>>,
-    changes: &[(Canonical, ChainHash)],
+    changes: &[(Bytes, ChainHash)],
 ) -> io::Result<Chunk> {
     let mut length = 0;
-    for (change, _) in changes {
-        let bytes = change.bytes();
+    for (bytes, _) in changes {
         encoder.write_all(&(bytes.len() as u64).to_be_bytes())?;
         encoder.write_all(bytes)?;
         length += 8 + bytes.len() as u64;

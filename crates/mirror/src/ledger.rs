@@ -107,9 +107,13 @@ impl Ledger {
         book.synced.mark_unchanged();
         let standing = core.setup.store.standing();
         book.summary = Summary::of(&standing);
+        let store = &core.setup.store;
         for (origin, cursor) in standing.horizon {
-            let synced = core.setup.store.synced(&origin);
-            book.note(origin, cursor, synced);
+            // What is held back is on the disk, and is passed on.
+            let furthest = store.furthest(&origin);
+            let held_back = furthest.seq > cursor.seq;
+            let synced = if held_back { furthest.seq } else { store.synced(&origin) };
+            book.note(origin, furthest, synced);
         }
         None
     }

@@ -78,8 +78,6 @@ pub(crate) const NO_PROGRESS_URGENT: Duration = Duration::from_millis(500);
 pub(crate) const LOST_FOR: Duration = Duration::from_millis(500);
 pub(crate) const STALLED_FOR: Duration = Duration::from_secs(4);
 pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(20);
-/// A change that cannot be applied is tried again this often.
-pub(crate) const HELD_BACK_FOR: Duration = Duration::from_secs(60);
 /// How often it is looked at whom to follow, if nothing else gives reason to.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What was taken in is synced this often.

@@ -18,6 +18,7 @@ use crate::limits::{NOTE_EVERY, SYNC_EVERY};
 use crate::service::Services;
 use crate::setup::Setup;
 use crate::status::{Freshness, MirrorStatus};
+use crate::troubles::hold_back;
 
 /// A node's mirroring. Clones are handles to the same; it ends with the last one.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ impl Mirror {
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "how fresh things were is not known"),
         }
+        release(&core);
         let mut tasks = JoinSet::new();
         for neighbourhood in neighbourhoods(&core) {
             for _ in 0..neighbourhood.places {
@@ -168,6 +170,19 @@ impl<'c> Urgent<'c> {
 impl Drop for Urgent<'_> {
     fn drop(&mut self) {
         self.core.let_go(&self.origins);
+    }
+}
+
+/// Applies what was held back before and can be read by now; tells what still cannot.
+fn release(core: &Core) {
+    let setup = &core.setup;
+    match setup.blocking.run(|| setup.store.release(setup.clock.wall())) {
+        Ok(kept) => {
+            for (origin, seq, reason) in kept {
+                hold_back(core, &origin, seq, reason);
+            }
+        }
+        Err(error) => tracing::error!(%error, "what was held back is not applied"),
     }
 }
 

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use chartmesh_record::{Cursor, NodeName, Seq, mutant};
 use chartmesh_store::{Apply, ApplyError, Run, RunOutcome};
 use chartmesh_wire::raft::encode_cursor;
@@ -37,8 +38,6 @@ pub(crate) enum End {
     Stalled,
     /// What it gave cannot be taken.
     Refused,
-    /// What follows cannot be applied by this software.
-    HeldBack,
 }
 
 /// What a pull does, for whoever looks after it.
@@ -180,12 +179,18 @@ impl Pull<'_> {
         let _place = core.takers.acquire().await;
         core.setup.blocking.run(|| {
             let after = self.check_hash(&chunk)?;
-            let (changes, stop) = self.parse(&chunk)?;
-            if let Some(bad) = stop {
-                self.apply(changes)?;
-                return Err(bad);
+            if core.setup.store.is_held_back(&self.at.origin) {
+                return self.hold_back(&self.at, &chunk.changes);
             }
+            let (changes, stop) = self.parse(&chunk)?;
+            let applied = changes.len();
             self.apply(changes)?;
+            if let Some(bad) = stop {
+                self.tell_held_back(&bad);
+                let read = chunk.changes[..applied].iter();
+                let at = read.fold(self.at.clone(), |at, change| at.extend(change));
+                return self.hold_back(&at, &chunk.changes[applied..]);
+            }
             if core.is_site_journal(&self.at.origin) {
                 core.sync();
             }
@@ -241,6 +246,19 @@ impl Pull<'_> {
         Ok((changes, None))
     }
 
+    /// Keeps change sets that cannot be read, to pass them on.
+    fn hold_back(&self, after: &Cursor, changes: &[Bytes]) -> Result<Cursor, Bad> {
+        self.core.setup.store.hold_back(after, changes)?.ok_or(Bad::Misfit)
+    }
+
+    fn tell_held_back(&self, bad: &Bad) {
+        if let Bad::Format { seq, reason } = bad {
+            hold_back(self.core, &self.at.origin, *seq, reason.clone());
+        }
+        let (peer, origin) = (&self.choice.node, &self.at.origin);
+        refused(peer, Refused::Format, format_args!("{origin}: {bad}"));
+    }
+
     fn apply(&self, changes: Vec<Canonical>) -> Result<(), Bad> {
         if changes.is_empty() {
             return Ok(());
@@ -268,16 +286,13 @@ impl Pull<'_> {
                 fork(core, peer, held, "gives another");
                 return End::Refused;
             }
-            Bad::Format { seq, reason } => {
-                hold_back(core, &self.at.origin, *seq, reason.clone());
-                Refused::Format
-            }
+            Bad::Format { .. } => Refused::Format,
             Bad::Unreadable(_) => Refused::Unreadable,
             Bad::Gap { .. } | Bad::Misfit => Refused::Gap,
             Bad::Hash(_) => Refused::Hash,
         };
         refused(peer, reason, format_args!("{}: {bad}", self.at.origin));
-        if reason == Refused::Format { End::HeldBack } else { End::Refused }
+        End::Refused
     }
 
     /// The call has ended.

@@ -7,6 +7,7 @@ mod conflict;
 mod count;
 mod feed;
 mod head;
+mod held_back;
 mod identifier;
 mod made;
 mod meta;
@@ -18,6 +19,7 @@ pub(crate) use conflict::ConflictRow;
 pub(crate) use count::CountRow;
 pub(crate) use feed::{FeedKey, HeaderRow};
 pub(crate) use head::{CurrentHead, HeadRow, HeldHead};
+pub(crate) use held_back::HeldBackRow;
 pub(crate) use identifier::IdentifierKey;
 pub(crate) use made::{CriteriaHash, DuplicateRow, MadeRow};
 pub use meta::Note;
@@ -126,7 +128,7 @@ mod tests {
         let version = VersionRow { seq: Seq(300), index: 4, at };
         let generation = Generation(3);
         let cursor = Cursor { origin: origin(1), seq: Seq(300), hash: ChainHash([0x33; 32]) };
-        let origin_row = OriginRow { cursor, newest: at, forgotten: Seq(7) };
+        let origin_row = OriginRow { cursor: cursor.clone(), newest: at, forgotten: Seq(7) };
         let count = CountRow(Count { resources: 1, versions: 300, bytes: 70_000 });
         let with_system = (Some("urn:a".to_owned()), "1".to_owned());
         let without = (None, "x".repeat(300));
@@ -136,6 +138,7 @@ mod tests {
         let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
         let duplicates = ConflictRow { criteria: Some(criteria), ..conflict.clone() };
         let made = MadeRow { criteria, resource: resource.clone(), origin: code };
+        let held_back = HeldBackRow { at: cursor.clone(), bytes: b"change".as_slice().into() };
         let duplicate = DuplicateRow { since: at, resource: resource.clone() };
         vec![
             ("feed", FeedKey::Header(change).encode(), header.encode()),
@@ -156,6 +159,7 @@ mod tests {
             ("default", made.by_resource(), b"identifier=urn:a|1".to_vec()),
             ("default", made.by_criteria(), Vec::new()),
             ("default", DuplicateRow::key(criteria), duplicate.encode()),
+            ("default", held_back.key(), held_back.encode()),
             ("default", MetaKey::Note(Note::Freshness).key().to_vec(), b"noted".to_vec()),
             ("default", MetaKey::Note(Note::Promises).key().to_vec(), b"noted".to_vec()),
             ("default", MetaKey::Note(Note::Recovery).key().to_vec(), b"noted".to_vec()),

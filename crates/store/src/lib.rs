@@ -18,6 +18,7 @@ mod duplicates;
 mod error;
 mod feed;
 mod find;
+mod held_back;
 mod keys;
 mod limits;
 mod memory;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
+use crate::held_back::held_back;
 use crate::keys::{
     ConflictRow, CountRow, FORMAT, MetaKey, Note, OriginCode, OriginRow, decode_format,
     encode_format,
@@ -46,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) revision: watch::Sender<u64>,
     /// How far each feed survives a power cut.
     synced: Mutex<BTreeMap<Origin, Seq>>,
+    /// Up to where feeds are held that are not applied to their end.
+    pub(crate) held_back: RwLock<BTreeMap<Origin, Cursor>>,
 }
 
 /// What is held, summed up.
@@ -107,7 +110,9 @@ impl Store {
         check_format(&tables)?;
         let origins = origins(&tables, ReadOptions::default())?;
         let totals = totals(&tables, ReadOptions::default)?;
+        let held_back = RwLock::new(held_back(&tables)?);
         let inner = Inner {
+            held_back,
             tables,
             origins: RwLock::new(origins),
             totals: RwLock::new(totals),

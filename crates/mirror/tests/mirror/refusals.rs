@@ -48,9 +48,10 @@ async fn a_chunk_longer_than_it_says_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_format_holds_its_feed_back_and_nothing_else() {
+async fn an_unknown_format_holds_its_feed_back_and_is_passed_on() {
     counts();
-    let mut mesh = Mesh::new(&[("pac-1", "pac", "yokota"), ("eur-new", "eur", "rota")]);
+    let nodes = [("pac-1", "pac", "yokota"), ("pac-2", "pac", "guam"), ("eur-new", "eur", "rota")];
+    let mut mesh = Mesh::new(&nodes);
     Liar::join(&mesh, "eur-new", Trick::NewFormat, &origin("eur"));
     mesh.start("pac-1").await;
     let node = mesh.node("pac-1");
@@ -60,6 +61,16 @@ async fn an_unknown_format_holds_its_feed_back_and_nothing_else() {
 
     assert_eq!((held_back.origin, held_back.seq), (origin("eur"), Seq(3)));
     assert_eq!(node.held(&origin("eur")), Seq(2), "what comes before it is held");
+    let all = || (node.store.furthest(&origin("eur")).seq == Seq(10)).then_some(());
+    eventually("what follows is kept too", all).await;
+    mesh.pipes.cut("pac-1", "eur-new");
+    mesh.pipes.cut("pac-2", "eur-new");
+    mesh.start("pac-2").await;
+    let other = mesh.node("pac-2");
+    let passed_on = || (other.store.furthest(&origin("eur")).seq == Seq(10)).then_some(());
+    eventually("it is passed on", passed_on).await;
+    assert_eq!(other.held(&origin("eur")), Seq(2));
+    let node = mesh.node("pac-1");
     assert!(node.mirror.status().alarms.iter().any(|alarm| alarm.code == "format"));
     assert_eq!(refused("eur-new", "format"), 1);
 }

@@ -258,3 +258,41 @@ fn a_store_that_is_open_elsewhere_says_so() {
     let error = Store::open(dir.path(), options).unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
 }
+
+#[test]
+fn what_is_held_back_is_given_out_and_applied_once_it_can_be_read() {
+    let feeds = feeds(&plain_steps(9));
+    let feed = &feeds[0];
+    let dir = scratch();
+    let bytes = |range: std::ops::Range<usize>| -> Vec<bytes::Bytes> {
+        feed.changes[range].iter().map(|change| change.bytes().clone()).collect()
+    };
+    let origin = feed.places[0].origin.clone();
+
+    {
+        let store = open(dir.path());
+        store.apply(Apply { runs: vec![feed.run(0..3)], ..Apply::default() }).unwrap();
+        assert_eq!(store.hold_back(&feed.places[2], &bytes(2..4)).unwrap(), None, "not its end");
+        let end = store.hold_back(&feed.places[3], &bytes(3..6)).unwrap();
+        assert_eq!(end.as_ref(), Some(&feed.places[6]));
+        store.hold_back(&feed.places[6], &bytes(6..9)).unwrap().unwrap();
+        assert_eq!(store.cursor(&origin), feed.places[3], "nothing of it is applied");
+    }
+    let store = open(dir.path());
+    assert_eq!(store.furthest(&origin), feed.places[9]);
+    for place in 0..9 {
+        let given = store.feed_as_held(&feed.places[place], 1).unwrap();
+        assert_eq!(given, [(feed.changes[place].bytes().clone(), feed.places[place + 1].hash)]);
+    }
+    assert_eq!(store.feed_as_held(&feed.places[9], 1).unwrap(), []);
+    let other = Cursor { hash: feed.places[0].hash, ..feed.places[5].clone() };
+    assert!(matches!(store.feed_as_held(&other, 1), Err(FeedError::Forked { .. })));
+
+    assert_eq!(store.release(Timestamp(1)).unwrap(), []);
+
+    assert_eq!(store.cursor(&origin), feed.places[9]);
+    assert!(!store.is_held_back(&origin));
+    assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+    drop(store);
+    assert!(!open(dir.path()).is_held_back(&origin));
+}

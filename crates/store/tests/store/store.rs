@@ -1,7 +1,7 @@
 //! This module checks that a store answers as the model does, whatever the order of arrival.
 
 use chartmesh_record::{Cursor, RequestId, Seq, Timestamp};
-use chartmesh_store::{Apply, Run, RunOutcome, Store};
+use chartmesh_store::{Apply, FeedError, Run, RunOutcome, Store};
 use chartmesh_wire::Canonical;
 use proptest::prelude::*;
 

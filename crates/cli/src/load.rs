@@ -41,8 +41,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use self::document::Documents;
 use self::deliver::{Courier, EntryAnswer, Refusal, Verdict};
+use self::document::Documents;
 use self::gather::{Found, Gatherer, Pass, Stage, Survey};
 use self::journal::Journal;
 use self::progress::Progress;
@@ -145,7 +145,8 @@ pub(crate) fn resources(paths: &[PathBuf], most: usize) -> anyhow::Result<Vec<(S
     for input in source::inputs(&sources)? {
         let _ = input.open(&|_| true, &read, &mut |name, reader| {
             for document in Documents::new(name, reader).flatten() {
-                let Ok(resource) = serde_json::from_slice::<serde_json::Value>(&document.text) else {
+                let Ok(resource) = serde_json::from_slice::<serde_json::Value>(&document.text)
+                else {
                     continue;
                 };
                 let member = |name: &str| resource[name].as_str().unwrap_or_default().to_owned();

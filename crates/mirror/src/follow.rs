@@ -13,8 +13,7 @@ use tokio::time::{Duration, Instant, timeout};
 use crate::choose::{Candidate, Choice, Question, choose};
 use crate::core::{Core, Moment, lock};
 use crate::limits::{
-    LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR,
-    STALLED_FOR,
+    LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR, STALLED_FOR,
 };
 use crate::pull::{End, Progress, pull};
 

@@ -51,7 +51,11 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn hold_back(&self, after: &Cursor, changes: &[Bytes]) -> Result<Option<Cursor>, ApplyError> {
+    pub fn hold_back(
+        &self,
+        after: &Cursor,
+        changes: &[Bytes],
+    ) -> Result<Option<Cursor>, ApplyError> {
         let _turn = self.inner.turn.lock().expect("no holder panics");
         if self.furthest(&after.origin) != *after {
             return Ok(None);
@@ -86,7 +90,11 @@ impl Store {
             return Ok(given.map(|(change, hash)| (change.bytes().clone(), hash)).collect());
         }
         let at_end = after.seq == applied.seq;
-        let held = if at_end { Some(applied) } else { self.row(&after.origin, after.seq)?.map(|it| it.at) };
+        let held = if at_end {
+            Some(applied)
+        } else {
+            self.row(&after.origin, after.seq)?.map(|it| it.at)
+        };
         match held {
             None => return Ok(Vec::new()),
             Some(held) if held.hash != after.hash => return Err(FeedError::Forked { held }),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds chartmesh and shows a region of three nodes on this machine: starts them, loads generated
-# records, kills the leader under load, brings it back, and compares what all of them hold.
+# Builds chartmesh and shows a mesh on this machine, three regions of three nodes: starts them, loads
+# generated records, takes a leader, a region and a site away, brings them back, shows and resolves the
+# conflict that is left, and compares what all nodes hold. The tour takes under two minutes.
 #
 #   ./deploy/demo.sh            builds, shows, stops
 #   ./deploy/demo.sh --keep     builds, shows, and runs on until Ctrl-C
@@ -17,7 +18,7 @@ for argument in "$@"; do
     case "$argument" in
     --keep) keep=yes ;;
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        sed -n '2,10s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     *) arguments+=("$argument") ;;

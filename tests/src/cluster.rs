@@ -1,5 +1,9 @@
-//! This module runs a region of real processes on loopback, to be killed, frozen and started again.
+//! This module runs a mesh of real processes on loopback, to be killed, frozen and started again.
+//!
+//! A region alone is reached directly. In a mesh of several regions each node reaches each other one over
+//! a link of its own, which can be cut.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
@@ -11,12 +15,13 @@ use std::time::Duration;
 use std::{env, fmt, process, thread};
 
 use anyhow::{Context, bail, ensure};
+use chartmesh_link_proxy::{Member, Net};
 use chartmesh_node::{Address, Tcp};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::history::NodeName;
+use crate::history::{NodeName, Standing};
 use crate::http::{Ask, Client};
 
 /// How long a client waits for an answer.
@@ -28,9 +33,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Processes want the machine for themselves: one cluster at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A region of processes. They end with it.
+/// A mesh of processes. They end with it.
 pub struct Cluster {
     nodes: Vec<Node>,
+    /// The links, if there are several regions.
+    net: Option<Net>,
     dir: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -38,6 +45,9 @@ pub struct Cluster {
 /// One node, whether its process runs or not.
 struct Node {
     name: NodeName,
+    region: String,
+    site: String,
+    mesh: Address,
     fhir: Address,
     child: Option<Child>,
 }
@@ -79,30 +89,91 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Three founded regions, `central`, `pac` and `eur`, of three nodes each, with this `node.toml` at each
+    /// node. Call it within a runtime.
+    ///
+    /// # Errors
+    /// What a process said that could not be started.
+    pub async fn start_mesh(settings: &str) -> anyhow::Result<Self> {
+        let mut cluster = Self::lay_out_regions(&["central", "pac", "eur"], 3)?;
+        fs::write(cluster.path("node.toml"), settings)?;
+        for node in 0..cluster.size() {
+            let is_first = node == 0 || cluster.region(node) != cluster.region(node - 1);
+            cluster.spawn(node, if is_first { &["--found"] } else { &[] })?;
+        }
+        cluster.wait_until_it_leads().await?;
+        Ok(cluster)
+    }
+
     /// The files of a region of so many nodes, none of which runs.
     ///
     /// # Errors
     /// The certificates could not be made.
     pub fn lay_out(nodes: usize) -> anyhow::Result<Self> {
+        Self::lay_out_regions(&["pac"], nodes)
+    }
+
+    /// The files of these regions of so many nodes each, none of which runs. Several regions need a runtime
+    /// for their links.
+    ///
+    /// # Errors
+    /// The certificates or the links could not be made.
+    pub fn lay_out_regions(regions: &[&str], nodes: usize) -> anyhow::Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::with_prefix("chartmesh-")?;
-        let ports = free_ports(2 * nodes)?;
-        let mut topology = "[mesh]\nname = \"test\"\n\n[[region]]\nname = \"pac\"\n".to_owned();
+        let ports = free_ports(2 * nodes * regions.len())?;
+        let numbered =
+            regions.iter().flat_map(|region| (1..=nodes).map(move |number| (region, number)));
         let mut entries = Vec::new();
-        for (number, ports) in (1..).zip(ports.chunks(2)) {
-            let (name, fhir) = (format!("pac-{number}"), format!("127.0.0.1:{}", ports[1]));
-            topology += &format!(
-                "\n[[node]]\nname = \"{name}\"\nregion = \"pac\"\nsite = \"site-{number}\"\n\
-                 mesh = \"127.0.0.1:{}\"\nfhir = \"{fhir}\"\n",
-                ports[0]
-            );
-            entries.push(Node { name: NodeName(name), fhir: fhir.parse()?, child: None });
+        for ((region, number), ports) in numbered.zip(ports.chunks(2)) {
+            entries.push(Node {
+                name: NodeName(format!("{region}-{number}")),
+                region: (*region).to_owned(),
+                site: format!("site-{}", entries.len() + 1),
+                mesh: format!("127.0.0.1:{}", ports[0]).parse()?,
+                fhir: format!("127.0.0.1:{}", ports[1]).parse()?,
+                child: None,
+            });
         }
-        fs::write(dir.path().join("mesh.toml"), topology)?;
-        fs::write(dir.path().join("node.toml"), "")?;
-        let cluster = Self { nodes: entries, dir, _turn: turn };
+        let net = if regions.len() > 1 { Some(links(&entries)?) } else { None };
+        let cluster = Self { nodes: entries, net, dir, _turn: turn };
+        fs::write(cluster.path("mesh.toml"), cluster.topology(None)?)?;
+        for node in 0..cluster.size() {
+            fs::write(cluster.topology_path(node), cluster.topology(Some(node))?)?;
+        }
+        fs::write(cluster.path("node.toml"), "")?;
         cluster.make_certificates("tls")?;
         Ok(cluster)
+    }
+
+    /// The text of the topology, as it is or as a node sees it: over its links.
+    fn topology(&self, seen_by: Option<usize>) -> anyhow::Result<String> {
+        let mut text = "[mesh]\nname = \"test\"\n".to_owned();
+        let mut regions: Vec<_> = self.nodes.iter().map(|node| &node.region).collect();
+        regions.dedup();
+        for region in regions {
+            text += &format!("\n[[region]]\nname = \"{region}\"\n");
+        }
+        for (number, Node { name, region, site, mesh, fhir, .. }) in self.nodes.iter().enumerate() {
+            let mesh = match (&self.net, seen_by) {
+                (Some(net), Some(other)) if other != number => {
+                    let link =
+                        net.link(&self.name(other).0, &name.0).context("there is no link")?;
+                    link.address().to_string()
+                }
+                _ => mesh.to_string(),
+            };
+            let name = &name.0;
+            text += &format!(
+                "\n[[node]]\nname = \"{name}\"\nregion = \"{region}\"\nsite = \"{site}\"\n\
+                 mesh = \"{mesh}\"\nfhir = \"{fhir}\"\n"
+            );
+        }
+        Ok(text)
+    }
+
+    fn topology_path(&self, node: usize) -> PathBuf {
+        self.path(&format!("{}.toml", self.nodes[node].name.0))
     }
 
     /// Makes a set of certificates in this folder.
@@ -138,6 +209,45 @@ impl Cluster {
         &self.nodes[node].name
     }
 
+    /// The region of a node.
+    #[must_use]
+    pub fn region(&self, node: usize) -> &str {
+        &self.nodes[node].region
+    }
+
+    /// The nodes of a region.
+    #[must_use]
+    pub fn members(&self, region: &str) -> Vec<usize> {
+        (0..self.size()).filter(|&node| self.region(node) == region).collect()
+    }
+
+    /// The regions.
+    #[must_use]
+    pub fn regions(&self) -> Vec<String> {
+        let mut regions: Vec<_> = self.nodes.iter().map(|node| node.region.clone()).collect();
+        regions.dedup();
+        regions
+    }
+
+    /// Where each node stands.
+    #[must_use]
+    pub fn places(&self) -> BTreeMap<NodeName, Standing> {
+        let place = |node: &Node| {
+            let (region, site) = (node.region.clone(), node.site.clone());
+            (node.name.clone(), Standing { region, site })
+        };
+        self.nodes.iter().map(place).collect()
+    }
+
+    /// The links between the nodes of a mesh.
+    ///
+    /// # Panics
+    /// A region alone has none.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        self.net.as_ref().expect("a mesh of several regions has links")
+    }
+
     /// The base URL of a node.
     #[must_use]
     pub fn url(&self, node: usize) -> String {
@@ -166,7 +276,7 @@ impl Cluster {
         let child = Command::new(program()?)
             .args(["serve", "--node", &name])
             .arg("--topology")
-            .arg(self.path("mesh.toml"))
+            .arg(self.topology_path(node))
             .arg("--data")
             .arg(self.data(node))
             .arg("--tls")
@@ -233,10 +343,16 @@ impl Cluster {
         Ok(client.ask(Ask::get("/status")).await?.json())
     }
 
-    /// The node that leads, by the word of those that answer: they must name the same.
+    /// The node that leads the first region, by the word of those that answer: they must name the same.
     pub async fn leader(&self) -> Option<usize> {
+        self.leader_of(self.region(0)).await
+    }
+
+    /// The node that leads a region, by the word of those that answer: they must name the same.
+    pub async fn leader_of(&self, region: &str) -> Option<usize> {
         let mut named = Vec::new();
-        for node in (0..self.size()).filter(|&node| self.nodes[node].child.is_some()) {
+        let members = self.members(region).into_iter();
+        for node in members.filter(|&node| self.nodes[node].child.is_some()) {
             if let Ok(status) = self.status(node).await {
                 named.push(status["leader"].as_str()?.to_owned());
             }
@@ -246,7 +362,8 @@ impl Cluster {
         self.nodes.iter().position(|node| agreed && node.name.0 == *first)
     }
 
-    /// Waits until all that run answer and agree on a leader.
+    /// Waits until all that run answer, and those of each region agree on a leader. Returns that of the first
+    /// region.
     ///
     /// # Errors
     /// They do not; or a process has ended, with what it said.
@@ -255,7 +372,8 @@ impl Cluster {
         loop {
             self.expect_all_run()?;
             if self.are_ready().await
-                && let Some(leader) = self.leader().await
+                && let Some(leader) =
+                    self.leaders().await.and_then(|leaders| leaders.first().copied())
             {
                 return Ok(leader);
             }
@@ -265,6 +383,17 @@ impl Cluster {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// The leaders of all regions of which a node runs, if all have one.
+    async fn leaders(&self) -> Option<Vec<usize>> {
+        let mut leaders = Vec::new();
+        for region in self.regions() {
+            if self.members(&region).iter().any(|&node| self.nodes[node].child.is_some()) {
+                leaders.push(self.leader_of(&region).await?);
+            }
+        }
+        Some(leaders)
     }
 
     /// Whether all that run serve.
@@ -356,6 +485,15 @@ pub fn program() -> anyhow::Result<PathBuf> {
 #[must_use]
 pub fn ended_by(status: ExitStatus) -> Option<i32> {
     status.signal()
+}
+
+/// A link from each node to each other one.
+fn links(nodes: &[Node]) -> anyhow::Result<Net> {
+    let member = |node: &Node| -> anyhow::Result<Member> {
+        let (name, region) = (node.name.0.clone(), node.region.clone());
+        Ok(Member { name, region, mesh: node.mesh.as_str().parse()? })
+    };
+    Ok(Net::start(nodes.iter().map(member).collect::<Result<_, _>>()?)?)
 }
 
 fn send(child: &Child, signal: &str) -> anyhow::Result<()> {

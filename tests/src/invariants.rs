@@ -1,9 +1,13 @@
 //! This module judges the evidence of a run: one file per invariant.
 
 mod acknowledged_writes_are_held;
+mod conflicts_are_concurrent;
 mod every_answer_is_expected;
+mod freshness_is_honest;
 mod names_are_created_once;
+mod names_mean_one_content;
 mod nodes_agree;
+mod nothing_is_left_behind;
 mod reads_never_go_back;
 mod registers_are_linearizable;
 mod transactions_are_whole;
@@ -25,12 +29,16 @@ type Check = fn(&Evidence) -> Vec<String>;
 const INVARIANTS: &[(&str, Check)] = &[
     ("every answer is expected", every_answer_is_expected::check),
     ("nodes agree", nodes_agree::check),
+    ("nothing is left behind", nothing_is_left_behind::check),
     ("acknowledged writes are held", acknowledged_writes_are_held::check),
     ("writes happen once", writes_happen_once::check),
     ("transactions are whole", transactions_are_whole::check),
+    ("conflicts are concurrent", conflicts_are_concurrent::check),
+    ("names mean one content", names_mean_one_content::check),
     ("names are created once", names_are_created_once::check),
     ("registers are linearizable", registers_are_linearizable::check),
     ("reads never go back", reads_never_go_back::check),
+    ("freshness is honest", freshness_is_honest::check),
 ];
 
 /// All violations of all invariants.
@@ -49,9 +57,10 @@ pub fn violations(evidence: &Evidence) -> Vec<Violation> {
 mod fixture {
     use std::time::Duration;
 
+    use crate::freshness::AsOf;
     use crate::history::{
-        Answered, Evidence, Held, Mark, NodeName, NodeState, Operation, Register, Told, VersionId,
-        Wish,
+        Answered, Durability, Evidence, Held, Mark, NodeName, NodeState, Operation, Register,
+        Standing, Told, VersionId, Wish,
     };
 
     pub(super) fn register(name: &str) -> Register {
@@ -69,6 +78,10 @@ mod fixture {
             by: NodeName("a".to_owned()),
             told,
             applied: true,
+            shown: None,
+            durability: Durability::Region,
+            isolated: false,
+            as_of: AsOf::default(),
         };
         Operation { answer: Some(answer), ..unanswered(mark, wish, window.0) }
     }
@@ -76,6 +89,27 @@ mod fixture {
     pub(super) fn unanswered(mark: &str, wish: Wish, asked: u64) -> Operation {
         let asked = Duration::from_millis(asked);
         Operation { mark: Mark(mark.to_owned()), wish, asked, answer: None }
+    }
+
+    /// A node of region `pac` with a site of its own.
+    pub(super) fn place(name: &str) -> (NodeName, Standing) {
+        let standing = Standing { region: "pac".to_owned(), site: format!("site-of-{name}") };
+        (NodeName(name.to_owned()), standing)
+    }
+
+    /// The same operation, answered by this node.
+    pub(super) fn by(mut operation: Operation, node: &str) -> Operation {
+        let answer = operation.answer.as_mut().expect("it was answered");
+        answer.by = NodeName(node.to_owned());
+        operation
+    }
+
+    /// The same operation, answered by this node into its journal.
+    pub(super) fn journaled(operation: Operation, node: &str) -> Operation {
+        let mut operation = by(operation, node);
+        let answer = operation.answer.as_mut().expect("it was answered");
+        (answer.isolated, answer.durability) = (true, Durability::Node);
+        operation
     }
 
     /// A write of register `r` that was acknowledged as this version.

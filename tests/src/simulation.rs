@@ -1,21 +1,23 @@
-//! This module simulates a region: three nodes as they run in production, on a network, on clocks, on
-//! disks and with randomness that all come from one seed.
+//! This module simulates a mesh: nodes as they run in production, on a network, on clocks, on disks and
+//! with randomness that all come from one seed.
 //!
 //! ```text
 //! conductor: crash, cut the power, partition, delay, heal      (drawn from the seed)
-//!     pac-1   pac-2   pac-3        each a Node with its door for clients
-//!     writer-0 ... writer-n        over HTTP, at any node
+//!     pac-1   pac-2   pac-3  ...   each a Node with its door for clients
+//!     writer-0 ... writer-n        over HTTP, each at the nodes of one region, in registers of that region
+//!     rover-0 ... rover-n          over HTTP, at any node, in registers that all rovers write
 //!     witness                      once all is calm again
 //! ```
 
 mod conductor;
 mod disk;
 mod environment;
+mod mesh;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,26 +28,32 @@ use tokio::time::sleep;
 use turmoil::Sim;
 
 use crate::history::{Evidence, NodeName, NodeState, Recorder, Register, Wish};
-use crate::http::Client;
 use crate::witness;
-use crate::writer::{Run, Writer};
+use crate::writer::{Field, Run, Writer};
 
+use conductor::Performed;
 pub use conductor::{Happening, Score, Who};
 use environment::{SimulatedNetwork, environment};
+pub use mesh::{Group, Mesh, Place};
 
-/// The nodes.
-pub const NODES: [&str; 3] = ["pac-1", "pac-2", "pac-3"];
 const FHIR_PORT: u16 = 8080;
 const MESH_PORT: u16 = 9100;
 
 /// When the simulated world begins, in seconds since 1970.
 const EPOCH_S: u64 = 1_800_000_000;
-/// How long a client waits for an answer.
+/// For how long a node of several regions goes without word of a quorum before it is isolated. A region
+/// alone has the default.
+pub const ISOLATION_AFTER: Duration = Duration::from_secs(2);
+/// How long a client waits for an answer: of a region alone, and where a write may wait for an isolation.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+const MESH_PATIENCE: Duration = Duration::from_secs(4);
 /// A network without faults: how long a message takes at the most.
 const LATENCY: Duration = Duration::from_millis(4);
-/// How long the region is given to come to rest after the last fault.
+/// How long a region, and a mesh, is given to come to rest after the last fault.
 const REST: Duration = Duration::from_secs(8);
+const MESH_REST: Duration = Duration::from_secs(20);
+/// A node whose process ends is started again after this time, where its disk was lost.
+const SUPERVISOR: Duration = Duration::from_millis(200);
 /// No run takes longer than this.
 const END: Duration = Duration::from_secs(600);
 
@@ -54,10 +62,14 @@ const END: Duration = Duration::from_secs(600);
 pub struct Plan {
     /// What all randomness comes from.
     pub seed: u64,
-    /// How many clients write.
+    /// The nodes.
+    pub mesh: Mesh,
+    /// How many clients write at each region.
     pub writers: usize,
-    /// How many registers they write.
+    /// How many registers the writers of each region write.
     pub registers: usize,
+    /// How many clients write at all nodes.
+    pub rovers: usize,
     /// What happens to the nodes, and when.
     pub score: Score,
 }
@@ -75,6 +87,7 @@ pub struct Outcome {
 #[derive(Debug)]
 struct World {
     seed: u64,
+    mesh: Mesh,
     topology: Topology,
     dir: TempDir,
     addresses: BTreeMap<std::net::IpAddr, chartmesh_record::NodeName>,
@@ -82,6 +95,8 @@ struct World {
     clients: Vec<String>,
     /// Per node, how often it was started, and whether it leads.
     lives: Mutex<BTreeMap<&'static str, Life>>,
+    /// Per node, by how much its wall clock is wrong.
+    clocks: BTreeMap<&'static str, Arc<AtomicI64>>,
     testimony: Mutex<BTreeMap<NodeName, NodeState>>,
 }
 
@@ -91,10 +106,10 @@ struct Life {
     leads: bool,
 }
 
-/// Simulates a region.
+/// Simulates a mesh.
 ///
 /// # Panics
-/// When a node panics, or the region does not come to rest.
+/// When a node panics, or the mesh does not come to rest.
 #[must_use]
 pub fn simulate(plan: &Plan) -> Outcome {
     let mut sim = turmoil::Builder::new()
@@ -106,25 +121,65 @@ pub fn simulate(plan: &Plan) -> Outcome {
         .enable_random_order()
         .build();
     let world = Arc::new(World::new(plan, &sim));
-    for name in NODES {
+    for name in plan.mesh.names() {
         let world = Arc::clone(&world);
         sim.host(name, move || life(Arc::clone(&world), name));
     }
-    let run = run(plan);
-    for number in 0..plan.writers {
-        let name = writer_name(number);
-        let seed = mix(plan.seed, &name);
-        let writer = Writer::new(&name, seed, run.clone(), ways());
-        sim.client(name, async move {
+    let (run, clients) = (run(), plan.clients());
+    for Client { name, field, nodes } in &clients {
+        let ways = ways(plan.mesh, nodes);
+        let writer = Writer::new(name, mix(plan.seed, name), run.clone(), field.clone(), ways);
+        sim.client(name.clone(), async move {
             writer.go_on().await;
             Ok(())
         });
     }
-    sim.client("witness", testify(Arc::clone(&world), run.clone()));
-    let (happenings, restarts) = plan.score.perform(&mut sim, &world, &run.stop);
-    let operations = run.recorder.operations();
-    let nodes = world.testimony.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Outcome { evidence: Evidence { operations, restarts, nodes }, happenings }
+    sim.client("witness", testify(Arc::clone(&world), run.clone(), clients));
+    let performed = plan.score.perform(&mut sim, &world, &run.stop);
+    let Performed { happenings, restarts, lost_disks } = performed;
+    let evidence = Evidence {
+        operations: run.recorder.operations(),
+        restarts,
+        places: plan.mesh.places(),
+        shared: plan.shared().registers.into_iter().collect(),
+        lost_disks,
+        epoch_ms: (!plan.score.jumps()).then_some(EPOCH_S as i64 * 1_000),
+        nodes: world.testimony.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    };
+    Outcome { evidence, happenings }
+}
+
+/// A client: what it writes, and at which nodes.
+#[derive(Clone, Debug)]
+struct Client {
+    name: String,
+    field: Field,
+    nodes: Vec<&'static str>,
+}
+
+impl Plan {
+    /// The writers of each region, and the rovers.
+    fn clients(&self) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for region in self.mesh.regions() {
+            let field = Field::of(region, self.registers);
+            let nodes: Vec<_> = self.mesh.members(Group::Region(region)).collect();
+            for _ in 0..self.writers {
+                let name = format!("writer-{}", clients.len());
+                clients.push(Client { name, field: field.clone(), nodes: nodes.clone() });
+            }
+        }
+        for number in 0..self.rovers {
+            let (name, nodes) = (format!("rover-{number}"), self.mesh.names().collect());
+            clients.push(Client { name, field: self.shared(), nodes });
+        }
+        clients
+    }
+
+    /// What the rovers write.
+    fn shared(&self) -> Field {
+        Field::nameless("shared", if self.rovers == 0 { 0 } else { self.registers })
+    }
 }
 
 /// All that was seen, in 64 letters: equal for equal runs.
@@ -141,21 +196,17 @@ pub fn trace(outcome: &Outcome) -> String {
 
 impl World {
     fn new(plan: &Plan, sim: &Sim<'_>) -> Self {
-        let mut text = "[mesh]\nname = \"sim\"\n[[region]]\nname = \"pac\"\n".to_owned();
-        for (number, name) in NODES.iter().enumerate() {
-            text += &format!(
-                "[[node]]\nname = \"{name}\"\nregion = \"pac\"\nsite = \"site-{number}\"\n\
-                 mesh = \"{name}:{MESH_PORT}\"\nfhir = \"{name}:{FHIR_PORT}\"\n"
-            );
-        }
-        let address = |name: &&str| (sim.lookup(*name), name.parse().expect("a name"));
+        let address = |name: &'static str| (sim.lookup(name), name.parse().expect("a name"));
+        let clients = plan.clients().into_iter().map(|client| client.name);
         Self {
             seed: plan.seed,
-            topology: Topology::parse(&text).expect("a valid topology"),
+            mesh: plan.mesh,
+            topology: Topology::parse(&plan.mesh.topology()).expect("a valid topology"),
             dir: folder(),
-            clients: (0..plan.writers).map(writer_name).chain(["witness".to_owned()]).collect(),
-            addresses: NODES.iter().map(address).collect(),
+            clients: clients.chain(["witness".to_owned()]).collect(),
+            addresses: plan.mesh.names().map(address).collect(),
             lives: Mutex::default(),
+            clocks: plan.mesh.names().map(|name| (name, Arc::default())).collect(),
             testimony: Mutex::default(),
         }
     }
@@ -177,11 +228,29 @@ impl World {
         lives.entry(node).or_default().leads = leads;
     }
 
-    /// The node that believes last that it leads; without one, the first.
-    fn leader(&self) -> &'static str {
+    /// The first node of a region that believes that it leads; without one, the first.
+    fn leader(&self, region: &'static str) -> &'static str {
         let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        let leading = NODES.into_iter().find(|node| lives.get(node).is_some_and(|life| life.leads));
-        leading.unwrap_or(NODES[0])
+        let mut members = self.mesh.members(Group::Region(region));
+        let leading = members.find(|node| lives.get(node).is_some_and(|life| life.leads));
+        leading.unwrap_or_else(|| self.mesh.founder(region))
+    }
+
+    /// Lets the wall clock of a node be wrong by so much.
+    fn set_clock(&self, node: &str, offset_ms: i64) {
+        self.clocks[node].store(offset_ms, Ordering::Relaxed);
+    }
+
+    fn settings(&self) -> Settings {
+        let settings = Settings { disk_reserve_bytes: 0, ..Settings::default() };
+        match self.mesh.is_region() {
+            true => settings,
+            false => Settings { isolation_after: ISOLATION_AFTER, ..settings },
+        }
+    }
+
+    fn patience(&self) -> (Duration, Duration) {
+        if self.mesh.is_region() { (PATIENCE, REST) } else { (MESH_PATIENCE, MESH_REST) }
     }
 }
 
@@ -192,23 +261,39 @@ fn folder() -> TempDir {
     in_memory.or_else(|_| TempDir::with_prefix("chartmesh-sim-")).expect("a temporary folder")
 }
 
-/// One life of a node, from its start to its crash.
+/// The lives of a node between two crashes of its host: one, unless its process ends because its disk
+/// holds less than it had promised. Then its supervisor starts it again.
 async fn life(world: Arc<World>, name: &'static str) -> turmoil::Result {
+    loop {
+        let ended = live(&world, name).await?;
+        if world.mesh.is_region() {
+            return Err(format!("{name} cannot go on: {ended}").into());
+        }
+        sleep(SUPERVISOR).await;
+    }
+}
+
+/// One life of a node, until it cannot go on. Returns why.
+async fn live(world: &World, name: &'static str) -> turmoil::Result<String> {
     let number = world.begin_life(name);
     let seed = mix(world.seed, &format!("{name} {number}"));
     let node: chartmesh_record::NodeName = name.parse()?;
+    let region = world.mesh.region_of(name);
     let config = NodeConfig {
         topology: world.topology.clone(),
         node: node.clone(),
         data: world.data(name),
-        settings: Settings { disk_reserve_bytes: 0, ..Settings::default() },
-        found: name == NODES[0],
+        settings: world.settings(),
+        // In a mesh a disk may come back empty: only the first life founds.
+        found: name == world.mesh.founder(region) && (world.mesh.is_region() || number == 1),
     };
-    let node = Node::start(config, environment(seed, world.addresses.clone())).await?;
+    let clock = Arc::clone(&world.clocks[name]);
+    let environment = environment(seed, world.addresses.clone(), clock);
+    let node = Node::start(config, environment).await?;
     let mut ends = pin!(node.region().fatal());
     loop {
         tokio::select! {
-            reason = &mut ends => return Err(format!("{name} cannot go on: {reason}").into()),
+            reason = &mut ends => return Ok(reason),
             () = sleep(Duration::from_millis(5)) => {}
         }
         let leads = node.region().status().leader.is_some_and(|leader| leader.as_str() == name);
@@ -216,47 +301,58 @@ async fn life(world: Arc<World>, name: &'static str) -> turmoil::Result {
     }
 }
 
-fn writer_name(number: usize) -> String {
-    format!("writer-{number}")
-}
-
-fn run(plan: &Plan) -> Run {
+fn run() -> Run {
     Run {
         recorder: Recorder::default(),
         stop: Arc::new(AtomicBool::new(false)),
         now: Arc::new(|| turmoil::sim_elapsed().unwrap_or_default()),
-        registers: plan.registers,
         perseverance: Duration::from_secs(60),
         pause: Duration::from_millis(20),
     }
 }
 
-fn ways() -> Vec<(NodeName, Client)> {
-    let way = |name: &str| {
+/// Ways to these nodes.
+fn ways(mesh: Mesh, nodes: &[&str]) -> Vec<(NodeName, crate::http::Client)> {
+    let patience = if mesh.is_region() { PATIENCE } else { MESH_PATIENCE };
+    let way = |name: &&str| {
         let address = format!("{name}:{FHIR_PORT}").parse().expect("an address");
-        (NodeName(name.to_owned()), Client::new(Arc::new(SimulatedNetwork), address, PATIENCE))
+        let client = crate::http::Client::new(Arc::new(SimulatedNetwork), address, patience);
+        (NodeName((*name).to_owned()), client)
     };
-    NODES.iter().map(|name| way(name)).collect()
+    nodes.iter().map(way).collect()
 }
 
-/// Waits until the writers have ended, and asks the nodes what they hold.
-async fn testify(world: Arc<World>, run: Run) -> turmoil::Result {
+/// Waits until the clients have ended, and asks the nodes what they hold.
+async fn testify(world: Arc<World>, run: Run, clients: Vec<Client>) -> turmoil::Result {
     while !run.stop.load(Ordering::Relaxed) {
         sleep(Duration::from_millis(50)).await;
     }
-    sleep(PATIENCE + Duration::from_secs(1)).await;
-    let registers: Vec<Register> = run.registers().collect();
+    let (patience, rest) = world.patience();
+    sleep(patience + Duration::from_secs(1)).await;
+    look_for_names(&world, &run).await;
+    let registers: BTreeSet<Register> =
+        clients.into_iter().flat_map(|client| client.field.registers).collect();
+    let registers: Vec<Register> = registers.into_iter().collect();
+    let all: Vec<_> = world.mesh.names().collect();
+    let nodes = witness::testify(&mut ways(world.mesh, &all), &registers, rest).await?;
+    *world.testimony.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    Ok(())
+}
+
+/// Looks for every name at every node of the region whose writers wanted it.
+async fn look_for_names(world: &World, run: &Run) {
     let names = run.recorder.names();
-    let run = Run { stop: Arc::default(), ..run };
-    for (number, way) in ways().into_iter().enumerate() {
-        let mut writer = Writer::new(&format!("last-{number}"), 0, run.clone(), vec![way]);
-        for name in &names {
+    let run = Run { stop: Arc::default(), ..run.clone() };
+    for node in world.mesh.names() {
+        let region = world.mesh.region_of(node);
+        let begins = |name: &&String| name.starts_with(&format!("{region}-"));
+        let field = Field::of(region, 1);
+        let last = format!("last-{node}");
+        let mut writer = Writer::new(&last, 0, run.clone(), field, ways(world.mesh, &[node]));
+        for name in names.iter().filter(begins) {
             writer.fulfil(Wish::CreateOnce(name.clone())).await;
         }
     }
-    let nodes = witness::testify(&mut ways(), &registers, REST).await?;
-    *world.testimony.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
-    Ok(())
 }
 
 /// A seed of its own for each part of a simulation.

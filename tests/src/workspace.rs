@@ -26,17 +26,17 @@ pub fn toml(path: impl AsRef<Path>) -> Table {
     text(path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The manifests of the crates in `crates/`, by the names of their folders.
+/// The manifests of the crates that the binary is made of, by their names without `chartmesh-`: those in
+/// `crates/`, and the link proxy, which the demo runs.
 #[must_use]
 pub fn manifests() -> BTreeMap<String, Table> {
     let folders = fs::read_dir(root().join("crates")).expect("the workspace has crates");
-    folders
-        .map(|folder| {
-            let path = folder.expect("readable").path();
-            let name = path.file_name().expect("named").to_string_lossy().into_owned();
-            (name, toml(path.join("Cargo.toml")))
-        })
-        .collect()
+    let crates = folders.map(|folder| {
+        let path = folder.expect("readable").path();
+        let name = path.file_name().expect("named").to_string_lossy().into_owned();
+        (name, toml(path.join("Cargo.toml")))
+    });
+    crates.chain([("link-proxy".to_owned(), toml("tests/proxy/Cargo.toml"))]).collect()
 }
 
 /// The Rust files of the workspace, build output aside, relative to its root and in order.

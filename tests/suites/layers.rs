@@ -215,3 +215,58 @@ fn what_a_crate_shows_is_named() {
 
     refuse(violations.map(|(path, _)| format!("{path} shows everything of a module")));
 }
+
+/// The codes of all alarms that the sources raise, tests aside.
+fn alarm_codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for (path, text) in sources().filter(|(path, _)| path.starts_with("crates/")) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let made = code.split("Alarm {").skip(1).filter_map(|rest| literal(rest, "code: "));
+        let called = code.split("alarm(").skip(1).filter_map(|rest| literal(rest, ""));
+        if path.contains("/src/") {
+            codes.extend(made.chain(called));
+        }
+    }
+    codes
+}
+
+/// The text between quotes with which something begins, after spaces and this.
+fn literal(text: &str, before: &str) -> Option<String> {
+    let text = text.trim_start().strip_prefix(before)?.strip_prefix('"')?;
+    Some(text.split('"').next()?.to_owned())
+}
+
+#[test]
+fn every_alarm_has_a_runbook_and_advice_and_each_of_these_an_alarm() {
+    let runbooks = workspace::text("docs/operations.md");
+    let headings = runbooks.lines().filter_map(|line| line.strip_prefix("### "));
+    let headings: BTreeSet<String> = headings.map(str::to_owned).collect();
+    let advice = workspace::text("crates/cli/src/status/advice.rs");
+    let advice: BTreeSet<String> =
+        advice.split("code: ").skip(1).filter_map(|rest| literal(rest, "")).collect();
+
+    let codes = alarm_codes();
+
+    assert!(codes.contains("isolated") && codes.contains("certificate-ends"), "{codes:?}");
+    assert_eq!(headings, codes, "docs/operations.md has other headings than there are alarms");
+    assert_eq!(advice, codes, "`chartmesh status` has advice on other codes than there are");
+}
+
+#[test]
+fn every_test_that_a_document_leans_on_is_there() {
+    let functions: String = sources().map(|(_, text)| text).collect();
+    let mut violations = Vec::new();
+    for document in ["docs/consistency.md", "docs/testing.md"] {
+        let text = workspace::text(document);
+        // Quoted, in lower case, with this many words: a test's name.
+        let quoted = text.split('`').skip(1).step_by(2);
+        let names = quoted.filter(|name| {
+            name.matches('_').count() > 2
+                && name.chars().all(|at| matches!(at, 'a'..='z' | '0'..='9' | '_'))
+        });
+        let missing = names.filter(|name| !functions.contains(&format!("fn {name}(")));
+        violations.extend(missing.map(|name| format!("{document}: {name} is no test")));
+    }
+
+    refuse(violations);
+}

@@ -18,6 +18,9 @@ pub(crate) struct Cluster {
     pub(crate) topology: PathBuf,
     /// The directory of the certificates.
     pub(crate) tls: PathBuf,
+    /// Where the links between the nodes are cut and slowed.
+    #[serde(default)]
+    pub(crate) links: Option<String>,
     /// The processes, in the topology's order.
     pub(crate) nodes: Vec<ClusterNode>,
 }
@@ -79,6 +82,7 @@ mod tests {
         let cluster = Cluster {
             topology: "/d/mesh.toml".into(),
             tls: "/d/tls".into(),
+            links: Some("http://127.0.0.1:4242".to_owned()),
             nodes: vec![ClusterNode {
                 name: "pac-1".to_owned(),
                 region: "pac".to_owned(),
@@ -101,6 +105,7 @@ mod tests {
         let expected = serde_json::json!({
             "topology": "/d/mesh.toml",
             "tls": "/d/tls",
+            "links": "http://127.0.0.1:4242",
             "nodes": [{
                 "name": "pac-1", "region": "pac", "site": "yokota", "role": "voter",
                 "fhir": "http://127.0.0.1:8080/fhir", "mesh": "127.0.0.1:9101",

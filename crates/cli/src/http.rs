@@ -111,12 +111,12 @@ pub(crate) enum NoAnswer {
         reason: String,
     },
     /// The answer takes too long.
-    #[error("{host} has not answered within {seconds} s")]
+    #[error("{host} has not answered within {} s", within.as_secs_f64())]
     Late {
         /// Who was to answer.
         host: String,
         /// How long it was waited for.
-        seconds: u64,
+        within: Duration,
     },
     /// The answer is larger than this client reads.
     #[error("the answer of {host} is larger than {MAX_ANSWER_BYTES} bytes")]
@@ -196,7 +196,7 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let late = NoAnswer::Late { host: host.clone(), seconds: self.patience.as_secs() };
+        let late = NoAnswer::Late { host: host.clone(), within: self.patience };
         tokio::time::timeout(self.patience, self.exchange(request, host)).await.unwrap_or(Err(late))
     }
 

@@ -8,8 +8,12 @@ mod cluster;
 mod demo;
 mod generate;
 mod http;
+mod lag;
+mod links;
 mod load;
+mod members;
 mod mesh;
+mod region;
 mod serve;
 mod status;
 mod terminal;
@@ -39,11 +43,15 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    Links(links::Arguments),
     Load(load::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
+    Node(members::Arguments),
+    Region(region::Arguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
+    Lag(lag::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -70,11 +78,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(arguments) => Box::pin(serve::command(arguments)).await,
         Command::Demo(arguments) => Box::pin(demo::command(arguments)).await,
+        Command::Links(arguments) => links::command(arguments).await,
         Command::Load(arguments) => Box::pin(load::command(arguments)).await,
         Command::Status(arguments) => status::command(arguments).await,
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,
+        Command::Node(arguments) => Box::pin(members::command(arguments)).await,
+        Command::Region(arguments) => Box::pin(region::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
+        Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,
         Command::Generate(arguments) => generate::command(&arguments),
     }
 }

@@ -33,6 +33,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rand::TryRngCore as _;
@@ -41,6 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use self::deliver::{Courier, EntryAnswer, Refusal, Verdict};
+use self::document::Documents;
 use self::gather::{Found, Gatherer, Pass, Stage, Survey};
 use self::journal::Journal;
 use self::progress::Progress;
@@ -134,6 +136,32 @@ impl Options {
             display: Display::Shown,
         }
     }
+}
+
+/// The first resources that lie one by one in these files, with what they are found by.
+pub(crate) fn resources(paths: &[PathBuf], most: usize) -> anyhow::Result<Vec<(String, Bytes)>> {
+    let sources: Vec<Source> = paths.iter().cloned().map(Source::Path).collect();
+    let (mut found, read) = (Vec::new(), Arc::new(AtomicU64::new(0)));
+    for input in source::inputs(&sources)? {
+        let _ = input.open(&|_| true, &read, &mut |name, reader| {
+            for document in Documents::new(name, reader).flatten() {
+                let Ok(resource) = serde_json::from_slice::<serde_json::Value>(&document.text)
+                else {
+                    continue;
+                };
+                let member = |name: &str| resource[name].as_str().unwrap_or_default().to_owned();
+                let (kind, id) = (member("resourceType"), member("id"));
+                if kind != "Bundle" && !id.is_empty() {
+                    found.push((format!("{kind}/{id}"), document.text));
+                }
+                if found.len() == most {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Runs the command; its exit code tells whether everything is loaded.

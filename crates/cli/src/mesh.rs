@@ -13,8 +13,8 @@ use crate::cluster::{Cluster, DEMO_DIR};
 use crate::http::{BaseUrl, Client};
 use crate::terminal;
 
-/// How long a node may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a node may take to say how it is: whoever asks has an answer within three seconds.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// Which nodes a command is about; without any of these, those of the demo in ./demo-data.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,6 +47,8 @@ pub(crate) struct Mesh {
 pub(crate) struct Target {
     /// Its name; its address where only that is known.
     pub(crate) name: String,
+    /// Its region, where it is known without asking it.
+    pub(crate) region: Option<String>,
     /// Its FHIR endpoint.
     pub(crate) fhir: BaseUrl,
 }
@@ -67,14 +69,18 @@ impl Arguments {
             let topology = Topology::read(file)?;
             let target = |node: &chartmesh_node::NodeEntry| -> anyhow::Result<Target> {
                 let fhir = format!("http://{}/fhir", node.fhir).parse()?;
-                Ok(Target { name: node.name.to_string(), fhir })
+                let (name, region) = (node.name.to_string(), Some(node.region.to_string()));
+                Ok(Target { name, region, fhir })
             };
             let targets = topology.nodes.iter().map(target).collect::<Result<_, _>>()?;
             return Ok(Mesh { topology: Some(file.clone()), ..Mesh::of(targets) });
         }
         if !self.to.is_empty() {
-            let target =
-                |fhir: &BaseUrl| Target { name: fhir.authority().to_owned(), fhir: fhir.clone() };
+            let target = |fhir: &BaseUrl| Target {
+                name: fhir.authority().to_owned(),
+                region: None,
+                fhir: fhir.clone(),
+            };
             return Ok(Mesh::of(self.to.iter().map(target).collect()));
         }
         let path = self.cluster.as_deref().unwrap_or(Path::new(DEMO_DIR));
@@ -90,7 +96,8 @@ impl Mesh {
     /// The nodes of a demo.
     pub(crate) fn of_cluster(cluster: &Cluster) -> anyhow::Result<Self> {
         let target = |node: &crate::cluster::ClusterNode| -> anyhow::Result<Target> {
-            Ok(Target { name: node.name.clone(), fhir: node.fhir.parse()? })
+            let (name, region) = (node.name.clone(), Some(node.region.clone()));
+            Ok(Target { name, region, fhir: node.fhir.parse()? })
         };
         let targets = cluster.nodes.iter().map(target).collect::<Result<_, _>>()?;
         let (topology, tls) = (Some(cluster.topology.clone()), Some(cluster.tls.clone()));
@@ -118,5 +125,85 @@ impl Mesh {
             bail!("it answered {} when asked how it is", answer.status);
         }
         serde_json::from_slice(&answer.body).context("its answer is not a status")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! This module makes up nodes that have answered, for the tests of commands.
+
+    use chartmesh_ops::{Feed, Peer, RegionAge, Role, State, StoreSize};
+
+    use super::*;
+
+    /// A node with a feed.
+    pub(crate) fn feed(origin: &str, seq: u64, hash: &str) -> Feed {
+        Feed {
+            origin: origin.to_owned(),
+            seq,
+            hash: hash.to_owned(),
+            as_of: None,
+            age: None,
+            closed: false,
+            behind: 0,
+        }
+    }
+
+    /// A node that is well. Its region is what its name begins with.
+    pub(crate) fn status(node: &str) -> Status {
+        let region = node.split('-').next().unwrap_or(node);
+        Status {
+            node: node.to_owned(),
+            region: region.to_owned(),
+            site: format!("site-{node}"),
+            role: Role::Voter,
+            version: "0.1.0".to_owned(),
+            state: State::Region,
+            leader: Some(format!("{region}-1")),
+            term: 3,
+            horizon: Vec::new(),
+            digest: "00".repeat(32),
+            regions: ["central", "pac"].map(region_age).into(),
+            silent: Vec::new(),
+            peers: Vec::new(),
+            pending: Vec::new(),
+            conflicts: 0,
+            held_back: Vec::new(),
+            alarms: Vec::new(),
+            store: StoreSize { resources: 8_460, versions: 9_001, bytes: 12_345_678 },
+        }
+    }
+
+    fn region_age(region: &str) -> RegionAge {
+        RegionAge {
+            region: region.to_owned(),
+            as_of: Some("2026-11-21T20:00:01.204Z".to_owned()),
+            age: Some(0.42),
+            silent: Vec::new(),
+        }
+    }
+
+    /// What a node knows of another.
+    pub(crate) fn peer(node: &str, rtt_ms: f64, clock_offset_ms: f64) -> Peer {
+        Peer {
+            node: node.to_owned(),
+            reachable: true,
+            rtt_ms: Some(rtt_ms),
+            clock_offset_ms: Some(clock_offset_ms),
+        }
+    }
+
+    /// Where a node is asked.
+    pub(crate) fn target(node: &str) -> Target {
+        Target {
+            name: node.to_owned(),
+            region: node.split_once('-').map(|(region, _)| region.to_owned()),
+            fhir: "http://127.0.0.1:8080/fhir".parse().unwrap(),
+        }
+    }
+
+    /// A node that has answered.
+    pub(crate) fn seen(status: Status) -> Seen {
+        Seen { target: target(&status.node), status: Ok(status) }
     }
 }

@@ -1,8 +1,9 @@
 //! This module writes to the terminal: results to standard output, the story meanwhile to standard
 //! error, tables that are readable when they are piped too.
 
+use std::env;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Cell, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
@@ -16,6 +17,46 @@ pub(crate) struct WrongUsage(pub(crate) String);
 pub(crate) fn print(text: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes a result over the last one on a terminal, below it elsewhere.
+///
+/// # Errors
+/// Nobody reads it any more.
+pub(crate) fn redraw(text: impl Display) -> io::Result<()> {
+    // The cursor at the start, then everything below it cleared.
+    let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{clear}{text}").and_then(|()| out.flush())
+}
+
+/// Whether results are shown in colours: to a person who has not declined them.
+pub(crate) fn in_colour() -> bool {
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+/// What somebody should see first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be.
+    Good,
+    /// On its way.
+    Fair,
+    /// Wrong.
+    Bad,
+    /// Beside the point.
+    Quiet,
+}
+
+/// Text in the colour of a tone. Layout comes first: what colours it counts as characters.
+pub(crate) fn paint(tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Fair => "33",
+        Tone::Bad => "1;31",
+        Tone::Quiet => "2",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
 }
 
 /// Writes a result for a program.

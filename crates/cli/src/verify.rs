@@ -1,7 +1,12 @@
 //! This module compares what the nodes of a mesh hold: `chartmesh verify`.
 //!
 //! Nodes that hold the same feeds up to the same place must have the same chain hashes there, and the
-//! same digest. With `--deep` each node computes all of that again from the bytes on its disk.
+//! same digest. A running mesh moves, so it looks again until they do, for a while. Feeds that are not
+//! held equally far even then are compared at the places that both nodes hold. With `--deep` each node
+//! computes all of that again from the bytes on its disk.
+
+mod chains;
+mod difference;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,15 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chartmesh_node::{Audited, Topology};
+use chartmesh_node::{Audited, Operator, Topology};
 use chartmesh_ops::Status;
 use futures::future::join_all;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use difference::{Difference, Kind};
+
 use crate::mesh::{self, Mesh, Seen};
 use crate::status::grouped;
-use crate::terminal::{self, WrongUsage};
+use crate::terminal::{self, Tone, WrongUsage, paint};
 
 /// Between two looks at nodes that do not hold the same yet.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -29,34 +36,48 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
   chartmesh verify                                  (the demo in ./demo-data)
   chartmesh verify --deep
   chartmesh verify --topology mesh.toml --tls tls --deep --json
+  chartmesh verify --partial                        (some nodes are down, and that is known)
 
-Exit code 0: all nodes answer and hold the same. 1: they do not, or one does not answer.")]
+Exit code 0: all nodes answer and hold the same. 1: they do not, or one does not answer. 2: wrong
+usage.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     mesh: mesh::Arguments,
     /// Let each node compute everything again from the bytes on its disk. It takes a while.
     #[arg(long)]
     deep: bool,
-    /// The directory with operator.pem and operator.key, for --deep.
+    /// The directory with operator.pem and operator.key: for --deep, and to compare nodes that do
+    /// not hold a feed equally far.
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
     /// For how many seconds to wait for nodes that are still receiving changes.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     wait: u64,
+    /// Leave nodes that do not answer out, instead of failing.
+    #[arg(long)]
+    partial: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// How to compare.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    wait: Duration,
+    deep: bool,
+    partial: bool,
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Verdict {
-    /// Whether all nodes answer and hold the same.
+    /// Whether the nodes hold the same: all of them, unless told to leave out what does not answer.
     pub(crate) equal: bool,
     /// What each node holds.
     pub(crate) nodes: Vec<Held>,
     /// The first difference.
-    pub(crate) difference: Option<String>,
+    pub(crate) difference: Option<Difference>,
     /// Nodes that did not answer, and why.
     pub(crate) unreachable: BTreeMap<String, String>,
     /// What each node has found on its disk.
@@ -68,8 +89,12 @@ pub(crate) struct Verdict {
 pub(crate) struct Held {
     /// The node.
     pub(crate) node: String,
+    /// Its region.
+    pub(crate) region: String,
     /// Its resources.
     pub(crate) resources: u64,
+    /// The feeds of which it holds anything.
+    pub(crate) feeds: usize,
     /// Change sets of all feeds.
     pub(crate) changes: u64,
     /// Its digest.
@@ -91,141 +116,190 @@ pub(crate) struct Deep {
 pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut mesh = arguments.mesh.find()?;
     mesh.tls = arguments.tls.clone().or(mesh.tls);
-    let wait = Duration::from_secs(arguments.wait);
-    let verdict = verify(&mesh, wait, arguments.deep).await?;
-    if arguments.json {
+    let Arguments { deep, partial, json, wait, .. } = arguments;
+    let verdict = run(&mesh, Options { wait: Duration::from_secs(wait), deep, partial }).await?;
+    if json {
         terminal::print_json(&verdict)?;
     } else {
-        terminal::print(report(&verdict));
+        terminal::print(coloured(report(&verdict)));
     }
     Ok(if verdict.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Compares what the nodes hold; `deep`: and what is on their disks.
+/// Compares what all nodes hold; `deep`: and what is on their disks.
 pub(crate) async fn verify(mesh: &Mesh, wait: Duration, deep: bool) -> anyhow::Result<Verdict> {
-    let mut verdict = compare(mesh, wait).await;
-    if deep {
-        verdict.deep = audit_all(mesh).await?;
+    run(mesh, Options { wait, deep, partial: false }).await
+}
+
+async fn run(mesh: &Mesh, options: Options) -> anyhow::Result<Verdict> {
+    let operator = match options.deep {
+        true => Some(operator(mesh)?),
+        false => operator(mesh).ok(),
+    };
+    let (seen, mut verdict) = compare(mesh, options).await;
+    if verdict.difference.is_some() {
+        look_closer(&seen, operator.as_ref(), &mut verdict).await;
+    }
+    if options.deep
+        && let Some(operator) = &operator
+    {
+        let answering = seen.iter().filter(|seen| seen.status.is_ok());
+        verdict.deep = audit_all(operator, answering).await?;
         verdict.equal &= verdict.deep.values().all(|deep| deep.difference.is_none());
     }
     Ok(verdict)
 }
 
 /// Looks until all nodes hold the same, or until the time is over.
-async fn compare(mesh: &Mesh, wait: Duration) -> Verdict {
-    let end = Instant::now() + wait;
+async fn compare(mesh: &Mesh, options: Options) -> (Vec<Seen>, Verdict) {
+    let end = Instant::now() + options.wait;
     loop {
         let seen = mesh.ask().await;
-        let verdict = judge(&seen);
+        let verdict = judge(&seen, options.partial);
+        // Those that may be left out are not waited for.
         if verdict.equal || Instant::now() >= end {
-            return verdict;
+            return (seen, verdict);
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-fn judge(seen: &[Seen]) -> Verdict {
+fn judge(seen: &[Seen], partial: bool) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut statuses = Vec::new();
     for seen in seen {
-        match &seen.status {
-            Ok(status) => statuses.push(status),
-            Err(error) => {
-                verdict.unreachable.insert(seen.target.name.clone(), error.clone());
-            }
+        if let Err(error) = &seen.status {
+            verdict.unreachable.insert(seen.target.name.clone(), error.clone());
         }
     }
+    let statuses = statuses(seen);
     let held = |status: &&Status| Held {
         node: status.node.clone(),
+        region: status.region.clone(),
         resources: status.store.resources,
+        feeds: status.horizon.iter().filter(|feed| feed.seq > 0).count(),
         changes: status.horizon.iter().map(|feed| feed.seq).sum(),
         digest: status.digest.clone(),
     };
     verdict.nodes = statuses.iter().map(held).collect();
-    let first = statuses.first();
-    verdict.difference =
-        first.and_then(|first| statuses.iter().skip(1).find_map(|other| difference(first, other)));
-    verdict.equal =
-        verdict.unreachable.is_empty() && verdict.difference.is_none() && !statuses.is_empty();
+    verdict.difference = difference::first(&statuses);
+    verdict.equal = (partial || verdict.unreachable.is_empty())
+        && verdict.difference.is_none()
+        && !statuses.is_empty();
     verdict
 }
 
-/// The first thing in which two nodes differ.
-fn difference(one: &Status, other: &Status) -> Option<String> {
-    let feeds = |status: &Status| -> BTreeMap<String, (u64, String)> {
-        let feed =
-            |feed: &chartmesh_ops::Feed| (feed.origin.clone(), (feed.seq, feed.hash.clone()));
-        status.horizon.iter().map(feed).collect()
-    };
-    let (of_one, of_other) = (feeds(one), feeds(other));
-    let (a, b) = (&one.node, &other.node);
-    let nothing = (0, String::new());
-    for origin in of_one.keys().chain(of_other.keys()) {
-        let (seq_a, hash_a) = of_one.get(origin).unwrap_or(&nothing);
-        let (seq_b, hash_b) = of_other.get(origin).unwrap_or(&nothing);
-        if seq_a != seq_b {
-            return Some(format!("feed {origin}: {a} holds {seq_a} changes, {b} holds {seq_b}"));
-        }
-        if hash_a != hash_b {
-            return Some(format!(
-                "feed {origin} is forked at or before change {seq_a}: its hash is {hash_a} at {a}, \
-                 {hash_b} at {b}"
-            ));
-        }
-    }
-    let (digest_a, digest_b) = (&one.digest, &other.digest);
-    (digest_a != digest_b).then(|| {
-        format!("the same changes, but another state: digest {digest_a} at {a}, {digest_b} at {b}")
-    })
+fn statuses(seen: &[Seen]) -> Vec<&Status> {
+    seen.iter().filter_map(|seen| seen.status.as_ref().ok()).collect()
 }
 
-/// Lets all nodes prove at the same time what they hold.
-async fn audit_all(mesh: &Mesh) -> anyhow::Result<BTreeMap<String, Deep>> {
+/// Finds out what a difference in the feeds is: a fork, and where it begins, or changes that have not
+/// arrived.
+async fn look_closer(seen: &[Seen], operator: Option<&Operator>, verdict: &mut Verdict) {
+    let Some(found) = verdict.difference.as_mut().filter(|found| found.kind != Kind::State) else {
+        return;
+    };
+    let Some(operator) = operator else {
+        if found.kind == Kind::Behind {
+            found.text += "; whether they agree up to there is not known: name the mesh with \
+                           --cluster, or with --topology and --tls";
+        }
+        return;
+    };
+    let statuses = statuses(seen);
+    let mut feeds = difference::feeds(&statuses);
+    feeds.retain(|_, held| {
+        let mut places = held.values();
+        let first = places.next();
+        places.any(|place| Some(place) != first)
+    });
+    match chains::find_fork(operator, &feeds).await {
+        Ok(Some(fork)) => *found = fork,
+        Ok(None) if found.kind == Kind::Behind => {
+            found.text += "; as far as two nodes hold a feed, they hold the same";
+        }
+        Ok(None) => {}
+        Err(error) => found.text += &format!("; more is not known: {}", terminal::explain(&error)),
+    }
+}
+
+/// Whoever operates the mesh, where the mesh is known well enough to speak to its mesh ports.
+fn operator(mesh: &Mesh) -> anyhow::Result<Operator> {
     let (Some(file), Some(tls)) = (&mesh.topology, &mesh.tls) else {
         let reason = "--deep speaks to the nodes' mesh ports: name the mesh with --cluster, or with \
                       --topology and --tls";
         return Err(WrongUsage(reason.to_owned()).into());
     };
-    let topology = Arc::new(Topology::read(file)?);
-    let audit = async |target: &mesh::Target| -> anyhow::Result<(String, Deep)> {
-        let node = target.name.parse().with_context(|| format!("node {}", target.name))?;
+    Ok(Operator::enter(Arc::new(Topology::read(file)?), tls)?)
+}
+
+/// Lets nodes prove at the same time what they hold.
+async fn audit_all(
+    operator: &Operator,
+    seen: impl Iterator<Item = &Seen>,
+) -> anyhow::Result<BTreeMap<String, Deep>> {
+    let audit = async |seen: &Seen| -> anyhow::Result<(String, Deep)> {
+        let name = &seen.target.name;
+        let node = name.parse().with_context(|| format!("node {name}"))?;
         let mut told = Instant::now();
         let progress = |so_far: &Audited| {
             if told.elapsed() > Duration::from_secs(2) {
                 told = Instant::now();
                 let versions = grouped(so_far.versions);
-                terminal::tell(format!("{node}: {versions} versions computed again"));
+                terminal::tell(format!("{name}: {versions} versions computed again"));
             }
         };
-        let result = chartmesh_node::audit(&topology, tls, &node, progress).await;
-        let audited = result.unwrap_or_else(|error| Audited {
+        let audited = operator.audit(&node, progress).await.unwrap_or_else(|error| Audited {
             difference: Some(error.to_string()),
             ..Audited::default()
         });
         let Audited { changes, versions, difference, .. } = audited;
-        Ok((target.name.clone(), Deep { changes, versions, difference }))
+        Ok((name.clone(), Deep { changes, versions, difference }))
     };
-    join_all(mesh.targets.iter().map(audit)).await.into_iter().collect()
+    join_all(seen.map(audit)).await.into_iter().collect()
 }
 
 /// What a person reads.
 pub(crate) fn report(verdict: &Verdict) -> String {
-    let mut text = match verdict.equal {
-        true => format!("{} nodes hold the same.\n", verdict.nodes.len()),
-        false => "The nodes do NOT hold the same, or it is not known.\n".to_owned(),
+    let (held, gone) = (verdict.nodes.len(), verdict.unreachable.len());
+    let damaged = verdict.deep.values().any(|deep| deep.difference.is_some());
+    let mut text = match (verdict.equal, &verdict.difference) {
+        (true, _) if gone > 0 => {
+            format!("{held} nodes hold the same; {gone} left out, because they do not answer.\n")
+        }
+        (true, _) => format!("{held} nodes hold the same.\n"),
+        (false, Some(_)) => "The nodes do NOT hold the same.\n".to_owned(),
+        (false, None) if damaged => "Not all disks hold what they should.\n".to_owned(),
+        (false, None) => "It is NOT KNOWN whether the nodes hold the same.\n".to_owned(),
     };
     for (node, error) in &verdict.unreachable {
         text += &format!("  ! {node} does not answer: {error}\n");
     }
     if let Some(difference) = &verdict.difference {
-        text += &format!("  ! {difference}\n");
+        text += &format!("  ! {}\n", difference.text);
+        text += &format!("    {}\n", advice(difference.kind));
     }
     for (node, deep) in &verdict.deep {
         if let Some(difference) = &deep.difference {
             text += &format!("  ! on the disk of {node}: {difference}\n");
         }
     }
-    let mut table = terminal::table(["NODE", "RESOURCES", "CHANGES", "DIGEST", "FROM THE BYTES"]);
+    text + "\n" + &table(verdict)
+}
+
+/// What to do about a difference.
+fn advice(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Fork => "do: see `fork` in docs/operations.md; nothing of either history is dropped",
+        Kind::Behind => {
+            "do: let writers rest, or wait longer with --wait; `chartmesh status` shows who is cut off"
+        }
+        Kind::State => "do: `chartmesh verify --deep` tells whose state is not what its bytes say",
+    }
+}
+
+fn table(verdict: &Verdict) -> String {
+    let header = ["NODE", "REGION", "RESOURCES", "FEEDS", "CHANGES", "DIGEST", "FROM THE BYTES"];
+    let mut table = terminal::table(header);
     for held in &verdict.nodes {
         let deep = verdict.deep.get(&held.node);
         let proven = deep.map_or_else(String::new, |deep| match &deep.difference {
@@ -236,90 +310,128 @@ pub(crate) fn report(verdict: &Verdict) -> String {
             ),
             Some(_) => "DIFFERENT".to_owned(),
         });
-        let digest = held.digest.chars().take(16).collect();
-        let (resources, changes) = (grouped(held.resources), grouped(held.changes));
-        table.add_row([held.node.clone(), resources, changes, digest, proven]);
+        table.add_row([
+            held.node.clone(),
+            held.region.clone(),
+            grouped(held.resources),
+            held.feeds.to_string(),
+            grouped(held.changes),
+            held.digest.chars().take(16).collect(),
+            proven,
+        ]);
     }
-    text + "\n" + &table.to_string()
+    table.to_string()
+}
+
+fn coloured(report: String) -> String {
+    if !terminal::in_colour() {
+        return report;
+    }
+    let line = |(number, line): (usize, &str)| match number {
+        0 if line.contains("NOT") || line.contains("Not") => paint(Tone::Bad, line),
+        0 => paint(Tone::Good, line),
+        _ if line.starts_with("  !") => paint(Tone::Bad, line),
+        _ => line.replace("DIFFERENT", &paint(Tone::Bad, "DIFFERENT")),
+    };
+    report.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use chartmesh_ops::{Feed, Role, State, StoreSize};
-
     use super::*;
-    use crate::mesh::Target;
+    use crate::mesh::sample;
 
-    fn status(node: &str, feeds: &[(&str, u64, &str)], digest: &str) -> Seen {
-        let feed = |&(origin, seq, hash): &(&str, u64, &str)| Feed {
-            origin: origin.to_owned(),
-            seq,
-            hash: hash.to_owned(),
-            as_of: None,
-            age: None,
-            closed: false,
-        };
-        let status = Status {
-            node: node.to_owned(),
-            region: "pac".to_owned(),
-            site: "yokota".to_owned(),
-            role: Role::Voter,
-            version: "0.1.0".to_owned(),
-            state: State::Region,
-            leader: None,
-            term: 1,
-            horizon: feeds.iter().map(feed).collect(),
-            digest: digest.to_owned(),
-            silent: Vec::new(),
-            peers: Vec::new(),
-            pending: Vec::new(),
-            conflicts: 0,
-            held_back: Vec::new(),
-            alarms: Vec::new(),
-            store: StoreSize::default(),
-        };
-        Seen { target: target(node), status: Ok(status) }
-    }
-
-    fn target(node: &str) -> Target {
-        Target { name: node.to_owned(), fhir: "http://127.0.0.1:8080/fhir".parse().unwrap() }
+    fn seen(node: &str, feeds: &[(&str, u64, &str)], digest: &str) -> Seen {
+        let mut status = sample::status(node);
+        status.horizon =
+            feeds.iter().map(|&(origin, seq, hash)| sample::feed(origin, seq, hash)).collect();
+        status.digest = digest.to_owned();
+        sample::seen(status)
     }
 
     #[test]
-    fn nodes_are_equal_only_if_all_answer_and_feeds_hashes_and_digests_agree() {
+    fn nodes_are_equal_only_if_feeds_hashes_and_digests_agree() {
         let check =
             |one: &[(&str, u64, &str)], other: &[(&str, u64, &str)], digest, expect: &str| {
-                let verdict = judge(&[status("a", one, "d1"), status("b", other, digest)]);
-                assert_eq!(verdict.difference.as_deref().unwrap_or(""), expect);
+                let nodes = [seen("a", one, "d1"), seen("b", other, digest), seen("c", one, "d1")];
+                let verdict = judge(&nodes, false);
+                let found = verdict.difference.as_ref().map_or("", |found| &found.text);
+                assert_eq!(found, expect);
                 assert_eq!(verdict.equal, expect.is_empty());
             };
         check(&[("o", 3, "h")], &[("o", 3, "h")], "d1", "");
-        check(&[("o", 3, "h")], &[("o", 2, "g")], "d1", "feed o: a holds 3 changes, b holds 2");
-        check(&[("o", 3, "h")], &[], "d1", "feed o: a holds 3 changes, b holds 0");
-        check(&[], &[("o", 3, "h")], "d1", "feed o: a holds 0 changes, b holds 3");
+        check(
+            &[("o", 3, "h")],
+            &[("o", 2, "g")],
+            "d1",
+            "feed o is not held equally far: 3 changes at a, c; 2 changes at b",
+        );
+        check(
+            &[("o", 3, "h")],
+            &[],
+            "d1",
+            "feed o is not held equally far: 3 changes at a, c; 0 changes at b",
+        );
+        check(
+            &[],
+            &[("o", 3, "h")],
+            "d1",
+            "feed o is not held equally far: 0 changes at a, c; 3 changes at b",
+        );
         check(
             &[("o", 3, "h")],
             &[("o", 3, "g")],
             "d1",
-            "feed o is forked at or before change 3: its hash is h at a, g at b",
+            "feed o is forked at or before change 3: its hash is h at a, c; g at b",
+        );
+        check(
+            &[("n", 1, "h"), ("o", 3, "h")],
+            &[("o", 3, "g")],
+            "d1",
+            "feed o is forked at or before change 3: its hash is h at a, c; g at b",
         );
         check(
             &[("o", 3, "h")],
             &[("o", 3, "h")],
             "d2",
-            "the same changes, but another state: digest d1 at a, d2 at b",
+            "the same changes, but not the same state: the digest is d1 at a, c; d2 at b",
         );
     }
 
     #[test]
-    fn a_node_that_does_not_answer_is_not_equal() {
-        let gone = Seen { target: target("b"), status: Err("cannot reach b".to_owned()) };
+    fn a_feed_of_which_nothing_is_held_is_no_difference() {
+        let unheld = [("o", 0, "start")];
 
-        let verdict = judge(&[status("a", &[], "d"), gone]);
+        let verdict = judge(&[seen("a", &unheld, "d"), seen("b", &[], "d")], false);
+
+        assert!(verdict.equal);
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_not_equal_unless_it_may_be_left_out() {
+        let gone =
+            || Seen { target: sample::target("b"), status: Err("cannot reach b".to_owned()) };
+        let nodes = [seen("a", &[], "d"), gone()];
+
+        let (verdict, partial) = (judge(&nodes, false), judge(&nodes, true));
 
         assert!(!verdict.equal);
         assert_eq!(verdict.unreachable["b"], "cannot reach b");
+        assert!(report(&verdict).contains("NOT KNOWN"));
         assert!(report(&verdict).contains("! b does not answer: cannot reach b"));
-        assert!(!judge(&[]).equal);
+        assert!(partial.equal);
+        assert!(report(&partial).starts_with("1 nodes hold the same; 1 left out"));
+        assert!(!judge(&[gone()], true).equal, "nothing was compared");
+    }
+
+    #[test]
+    fn a_fork_is_named_by_its_first_change_and_the_hashes_there() {
+        let hashes = [("a", "h"), ("b", "g"), ("c", "h")];
+        let hashes = hashes.map(|(node, hash)| (node.to_owned(), hash.to_owned()));
+
+        let found = difference::fork("o", 7, hashes.into());
+
+        assert_eq!(found.text, "feed o is forked at change 7: its hash is h at a, c; g at b");
+        assert_eq!((found.kind, found.seq), (Kind::Fork, Some(7)));
     }
 }

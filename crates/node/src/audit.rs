@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chartmesh_record::NodeName;
-use chartmesh_region::{Links, PeerIdentity, Purpose};
+use chartmesh_record::{ChainHash, NodeName, Origin, Seq};
 use chartmesh_store::{Difference, Report, Store};
-use chartmesh_wire::proto;
 use chartmesh_wire::proto::audit_client::AuditClient;
 use chartmesh_wire::proto::audit_server::{Audit, AuditServer};
+use chartmesh_wire::proto::region_client::RegionClient;
+use chartmesh_wire::{Links, OPERATOR, PeerIdentity, Purpose, proto};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::certificate::CertificateError;
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
-use crate::guard::{Guard, OPERATOR, Proof};
+use crate::guard::{Guard, Proof};
 use crate::links::MeshLinks;
 use crate::network::Tcp;
 use crate::topology::Topology;
@@ -28,20 +29,20 @@ pub(crate) struct Auditor {
     turn: Arc<Semaphore>,
 }
 
-/// Why an audit has no result.
+/// A node did not answer to the end.
 #[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The operator's certificate cannot be used.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// The node did not answer to the end.
-    #[error("{node} did not answer: {reason}")]
-    NoAnswer {
-        /// Which node.
-        node: NodeName,
-        /// Why not.
-        reason: String,
-    },
+#[error("{node} did not answer: {reason}")]
+pub struct NoAnswer {
+    /// Which node.
+    pub node: NodeName,
+    /// Why not.
+    pub reason: String,
+}
+
+impl NoAnswer {
+    fn new(node: &NodeName, status: &Status) -> Self {
+        Self { node: node.clone(), reason: reason(status) }
+    }
 }
 
 /// What a node has found in an audit.
@@ -55,6 +56,26 @@ pub struct Audited {
     pub resources: u64,
     /// The first thing held that is not what the bytes of the feeds say.
     pub difference: Option<String>,
+}
+
+/// A change of who votes in a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This node of the topology is let in.
+    Add(NodeName),
+    /// This node votes no longer.
+    Remove(NodeName),
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// What was done.
+    Done(String),
+    /// Why it was not.
+    Refused(String),
+    /// The node that was asked does not lead; who does, as far as it knows.
+    NotLeader(Option<NodeName>),
 }
 
 impl Auditor {
@@ -93,6 +114,22 @@ impl Audit for Auditor {
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
+
+    async fn chain(
+        &self,
+        request: Request<proto::ChainRequest>,
+    ) -> Result<Response<proto::ChainResponse>, Status> {
+        if request.extensions().get::<PeerIdentity>().is_none() {
+            return Err(Status::unauthenticated("nobody is known to ask"));
+        }
+        let proto::ChainRequest { origin, seq } = request.into_inner();
+        let origin: Origin =
+            origin.parse().map_err(|_| Status::invalid_argument("this is no origin"))?;
+        let hash = self.store.chain(&origin, Seq(seq));
+        let hash = hash.map_err(|corrupt| Status::data_loss(corrupt.to_string()))?;
+        let hash = hash.map_or_else(Vec::new, |ChainHash(hash)| hash.to_vec()).into();
+        Ok(Response::new(proto::ChainResponse { hash }))
+    }
 }
 
 fn message(report: &Report, done: bool) -> proto::DeepResponse {
@@ -110,40 +147,106 @@ fn message(report: &Report, done: bool) -> proto::DeepResponse {
     }
 }
 
-/// Asks a node, with the operator's certificate, to compute everything again from its bytes.
-///
-/// # Errors
-/// The certificate cannot be used, or the node did not answer to the end.
-pub async fn audit(
-    topology: &Arc<Topology>,
-    tls: &Path,
-    node: &NodeName,
-    mut progress: impl FnMut(&Audited),
-) -> Result<Audited, AuditError> {
-    let operator = OPERATOR.parse().expect("the operator has a valid name");
-    let clock = Arc::new(SystemClock::start());
-    let credentials = Arc::new(Credentials::read(tls.to_owned(), operator, clock)?);
-    let guard = Guard::new(Proof::Certificate(credentials), Arc::new(Tcp), Arc::clone(topology));
-    let channel = MeshLinks::new(Arc::new(guard)).channel(node, Purpose::Forward);
-    let no_answer =
-        |status: Status| AuditError::NoAnswer { node: node.clone(), reason: reason(&status) };
-    let answers = AuditClient::new(channel).deep(proto::DeepRequest {}).await;
-    let mut answers = answers.map_err(no_answer)?.into_inner();
-    while let Some(answer) = answers.message().await.map_err(no_answer)? {
-        let audited = Audited {
-            changes: answer.changes,
-            versions: answer.versions,
-            resources: answer.resources,
-            difference: answer.difference.map(|found| {
-                format!("{}: held is {}, the feeds say {}", found.what, found.held, found.expected)
-            }),
-        };
-        if answer.done {
-            return Ok(audited);
-        }
-        progress(&audited);
+/// Whoever operates the mesh: it asks nodes with the operator's certificate.
+#[derive(Debug)]
+pub struct Operator(MeshLinks);
+
+impl Operator {
+    /// With `operator.pem` and `operator.key` of this directory.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn enter(topology: Arc<Topology>, tls: &Path) -> Result<Self, CertificateError> {
+        let operator = OPERATOR.parse().expect("the operator has a valid name");
+        let clock = Arc::new(SystemClock::start());
+        let credentials = Arc::new(Credentials::read(tls.to_owned(), operator, clock)?);
+        let guard = Guard::new(Proof::Certificate(credentials), Arc::new(Tcp), topology);
+        Ok(Self(MeshLinks::new(Arc::new(guard))))
     }
-    Err(no_answer(Status::aborted("its answer has no end")))
+
+    /// Asks a node to compute everything again from its bytes.
+    ///
+    /// # Errors
+    /// It did not answer to the end.
+    pub async fn audit(
+        &self,
+        node: &NodeName,
+        mut progress: impl FnMut(&Audited),
+    ) -> Result<Audited, NoAnswer> {
+        let answers = self.client(node).deep(proto::DeepRequest {}).await;
+        let mut answers = answers.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
+        loop {
+            let answer = answers.message().await.map_err(|status| NoAnswer::new(node, &status))?;
+            let Some(answer) = answer else {
+                return Err(NoAnswer::new(node, &Status::aborted("its answer has no end")));
+            };
+            let done = answer.done;
+            let audited = audited(answer);
+            if done {
+                return Ok(audited);
+            }
+            progress(&audited);
+        }
+    }
+
+    /// Asks a node for the chain of a feed up to and with a change set; `None` if it does not hold
+    /// the feed up to there.
+    ///
+    /// # Errors
+    /// It did not answer.
+    pub async fn chain(
+        &self,
+        node: &NodeName,
+        origin: &Origin,
+        seq: Seq,
+    ) -> Result<Option<ChainHash>, NoAnswer> {
+        let request = proto::ChainRequest { origin: origin.to_string(), seq: seq.0 };
+        let answer = self.client(node).chain(request).await;
+        let hash = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner().hash;
+        if hash.is_empty() {
+            return Ok(None);
+        }
+        let hash = <[u8; 32]>::try_from(&hash[..]);
+        let hash = hash.map_err(|_| Status::internal("its answer holds no hash"));
+        Ok(Some(ChainHash(hash.map_err(|status| NoAnswer::new(node, &status))?)))
+    }
+
+    /// Asks a node of a region to change who votes in it; the one that leads does.
+    ///
+    /// # Errors
+    /// It did not answer, or refuses.
+    pub async fn change(&self, node: &NodeName, change: &Change) -> Result<Changed, NoAnswer> {
+        use proto::change_response::Answer;
+        let change = Some(match change {
+            Change::Add(name) => proto::change_request::Change::Add(name.to_string()),
+            Change::Remove(name) => proto::change_request::Change::Remove(name.to_string()),
+        });
+        let mut client = RegionClient::new(self.0.channel(node, Purpose::Forward));
+        let answer = client.change(proto::ChangeRequest { change }).await;
+        let answer = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner().answer;
+        Ok(match answer {
+            Some(Answer::Done(done)) => Changed::Done(done),
+            Some(Answer::Refused(reason)) => Changed::Refused(reason),
+            Some(Answer::NotLeader(told)) => Changed::NotLeader(told.leader.parse().ok()),
+            None => return Err(NoAnswer::new(node, &Status::internal("its answer is empty"))),
+        })
+    }
+
+    fn client(&self, node: &NodeName) -> AuditClient<Channel> {
+        AuditClient::new(self.0.channel(node, Purpose::Forward))
+    }
+}
+
+fn audited(answer: proto::DeepResponse) -> Audited {
+    let text = |found: proto::Difference| {
+        format!("{}: held is {}, the feeds say {}", found.what, found.held, found.expected)
+    };
+    Audited {
+        changes: answer.changes,
+        versions: answer.versions,
+        resources: answer.resources,
+        difference: answer.difference.map(text),
+    }
 }
 
 /// The innermost reason, which is what happened; the layers above only pass it on.

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use chartmesh_ops::Alarm;
-use chartmesh_record::{Clock, NodeName, Timestamp};
+use chartmesh_record::{Alarm, Clock, NodeName, Timestamp};
 use rustls_pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -142,8 +141,8 @@ impl Credentials {
     }
 }
 
-fn alarm(code: &str, text: String, since: Timestamp) -> Alarm {
-    Alarm { code: code.to_owned(), text, since: since.to_string() }
+fn alarm(code: &'static str, text: String, since: Timestamp) -> Alarm {
+    Alarm { code, text, since }
 }
 
 fn stamps(dir: &Path, node: &NodeName) -> Vec<Stamp> {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use chartmesh_record::NodeName;
+use chartmesh_wire::OPERATOR;
 use tokio::time::timeout;
 
 use crate::certificate::Names;
@@ -14,9 +15,6 @@ use crate::credentials::Credentials;
 use crate::limits;
 use crate::network::{Network, Stream};
 use crate::topology::Topology;
-
-/// The name in the certificate of whoever operates the mesh: it may ask, but takes no part.
-pub const OPERATOR: &str = "operator";
 
 /// How the other end of a connection is known.
 #[derive(Debug)]

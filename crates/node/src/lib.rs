@@ -15,19 +15,22 @@ mod network;
 mod node;
 #[cfg(test)]
 mod paper_mill;
+mod ports;
 mod process;
+mod recovery;
 mod settings;
 mod topology;
 
-pub use audit::{AuditError, Audited, audit};
+pub use audit::{Audited, Change, Changed, NoAnswer, Operator};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
-pub use chartmesh_region::Profile;
+pub use chartmesh_region::{IsolationWrites, Profile, Survey};
+pub use chartmesh_wire::OPERATOR;
 pub use clock::{SystemClock, SystemRandom};
 pub use environment::{Environment, Trust};
-pub use guard::OPERATOR;
 pub use keys::{ConfigError, Hint, Problem, ReadError};
 pub use network::{Listen, Network, Stream, Tcp};
 pub use node::{Node, NodeConfig, StartError};
 pub use process::{ProcessError, run};
+pub use recovery::{RecoveryError, Survivor};
 pub use settings::{LogFormat, Settings};
 pub use topology::{Address, InvalidAddress, NodeEntry, RegionEntry, Role, Topology};

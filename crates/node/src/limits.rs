@@ -64,3 +64,6 @@ pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How long connections of other nodes may take to end when this one stops.
 pub(crate) const LEAVE_WITHIN: Duration = Duration::from_millis(200);
+
+/// A write waits so much longer than it takes a node to isolate itself.
+pub(crate) const PATIENCE_BEYOND_ISOLATION: Duration = Duration::from_millis(1_500);

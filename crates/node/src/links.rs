@@ -1,4 +1,4 @@
-//! This module keeps one connection to each voter and for each purpose, made when it is first used
+//! This module keeps one connection to each node and for each purpose, made when it is first used
 //! and again whenever it broke.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use chartmesh_record::NodeName;
-use chartmesh_region::{Links, Purpose};
+use chartmesh_wire::{Links, Purpose};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};

@@ -2,8 +2,9 @@
 //! without losing what is under way.
 //!
 //! ```text
-//! start: disk -> certificates -> doors bound -> region -> mesh door -> FHIR door
-//! stop:  FHIR door shut -> leadership handed over -> requests finished -> mesh door -> region -> disk
+//! start: disk -> certificates -> doors bound -> region <-> mirror -> mesh door -> FHIR door
+//! stop:  FHIR door shut -> leadership handed over -> requests finished -> mirror, mesh door -> region
+//!        -> disk
 //! ```
 
 use std::convert::Infallible;
@@ -14,11 +15,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
+use chartmesh_mirror::{Mirror, Peer};
 use chartmesh_ops::{Facts, Observer};
 use chartmesh_record::{NodeName, Place};
-use chartmesh_region::{Links, Member, Region, Services, Setup};
+use chartmesh_region::{Feeds, Member, Region, Services};
 use chartmesh_rest::{Api, Pages};
 use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store};
+use chartmesh_wire::Links;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tonic::server::NamedService;
@@ -33,6 +36,7 @@ use crate::guard::{Guard, Proof};
 use crate::limits;
 use crate::links::MeshLinks;
 use crate::network::Listen;
+use crate::ports::{Connection, Ports};
 use crate::settings::Settings;
 use crate::topology::{Address, NodeEntry, Role, Topology};
 
@@ -56,10 +60,13 @@ pub struct NodeConfig {
 pub struct Node {
     store: Store,
     region: Region,
+    mirror: Mirror,
     credentials: Option<Arc<Credentials>>,
     settings: Settings,
     fhir: Door,
     mesh: Door,
+    /// Before what it connects ends.
+    _connection: Connection,
     /// What runs beside: it ends with the node.
     _chores: JoinSet<()>,
 }
@@ -74,15 +81,6 @@ pub enum StartError {
         node: NodeName,
         /// Who could.
         known: String,
-    },
-    /// It would only follow feeds.
-    #[error(
-        "{node} is a mirror, and this version does not follow feeds yet: make it a voter, or leave \
-         it out"
-    )]
-    Mirror {
-        /// Who was to start.
-        node: NodeName,
     },
     /// Its certificates cannot be used.
     #[error("{0}; `chartmesh certs` makes what is missing")]
@@ -131,19 +129,33 @@ impl Node {
         let mesh = listen(&environment, mesh_address, "mesh").await?;
         let fhir_address = settings.listen_fhir.as_ref().unwrap_or(&entry.fhir);
         let fhir = listen(&environment, fhir_address, "fhir").await?;
-        let setup = config.setup(&entry, store.clone(), log, links, &environment);
-        let (region, services) = Region::start(setup)?;
-        let mesh_router = mesh_router(&services, store.clone());
+        let ports = Arc::new(Ports::default());
+        let beside = Beside { store: store.clone(), links, ports: Arc::clone(&ports) };
+        let (region, services) = Region::start(config.region(&entry, log, &beside, &environment))?;
+        let (mirror, mirroring) = Mirror::start(config.mirror(&entry, beside, &environment));
+        let connection = ports.connect(region.clone(), mirror.clone());
+        let mesh_router = mesh_router(&services, &mirroring, store.clone());
         let policy = Policy::Nodes(guard);
         let mesh = Door::open(mesh, policy, settings.mesh_connections, mesh_router);
-        let api = api(&config, &entry, &store, &region, credentials.clone(), &environment);
+        let parts = Parts { store: &store, region: &region, mirror: &mirror };
+        let api = api(&config, &entry, &parts, credentials.clone(), &environment);
         let router = chartmesh_rest::router(api);
         let fhir = Door::open(fhir, Policy::Clients, settings.fhir_connections, router);
         let chores = chores(credentials.clone(), &environment);
         let took = environment.clock.monotonic().saturating_sub(started);
         tracing::info!(node = %entry.name, region = %entry.region, site = %entry.site,
             fhir = %fhir_address, mesh = %mesh_address, ?took, "the node serves");
-        Ok(Self { store, region, credentials, settings, fhir, mesh, _chores: chores })
+        Ok(Self {
+            store,
+            region,
+            mirror,
+            credentials,
+            settings,
+            fhir,
+            mesh,
+            _connection: connection,
+            _chores: chores,
+        })
     }
 
     /// Its state.
@@ -156,6 +168,12 @@ impl Node {
     #[must_use]
     pub fn region(&self) -> &Region {
         &self.region
+    }
+
+    /// Its mirroring.
+    #[must_use]
+    pub fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 
     /// Looks at the files of its certificates now, and uses them if they have changed.
@@ -173,6 +191,7 @@ impl Node {
         if !self.fhir.emptied(self.settings.finish_within).await {
             tracing::warn!("requests were still under way when the time to finish was over");
         }
+        self.mirror.stop().await;
         self.mesh.shut();
         self.region.stop().await;
         self.mesh.emptied(limits::LEAVE_WITHIN).await;
@@ -191,46 +210,92 @@ impl NodeConfig {
                 self.topology.nodes.iter().map(|node| node.name.as_str()).collect();
             return Err(StartError::UnknownNode { node, known: known.join(", ") });
         };
-        match entry.role {
-            Role::Voter => Ok(entry.clone()),
-            Role::Mirror => Err(StartError::Mirror { node }),
-        }
+        Ok(entry.clone())
     }
 
-    fn setup(
+    fn region(
         &self,
         entry: &NodeEntry,
-        store: Store,
         log: RaftLog,
-        links: Arc<dyn Links>,
+        beside: &Beside,
         environment: &Environment,
-    ) -> Setup {
+    ) -> chartmesh_region::Setup {
+        let Beside { store, links, ports } = beside;
         let member = |node: &NodeEntry| Member {
             name: node.name.clone(),
             site: node.site.clone(),
             address: node.mesh.to_string(),
         };
         let region = self.topology.region(&entry.region);
-        Setup {
+        let mates = self.topology.nodes.iter().filter(|node| node.region == entry.region);
+        chartmesh_region::Setup {
             me: entry.name.clone(),
             region: entry.region.clone(),
             voters: self.topology.voters(&entry.region).map(member).collect(),
+            mirrors: mates.filter(|node| node.role == Role::Mirror).map(member).collect(),
             profile: region.map(|region| region.profile).unwrap_or_default(),
             found: self.found,
-            store,
+            store: store.clone(),
             log,
-            links,
+            feeds: Arc::clone(ports) as Arc<dyn Feeds>,
+            links: Arc::clone(links),
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
             blocking: environment.blocking,
             limits: chartmesh_region::Limits {
                 isolation_after: self.settings.isolation_after,
+                isolation_writes: self.settings.isolation_writes,
+                // A write that waits when the node isolates itself is journaled, not refused.
+                patience: self.settings.isolation_after + limits::PATIENCE_BEYOND_ISOLATION,
                 ..chartmesh_region::Limits::default()
             },
         }
     }
+
+    fn mirror(
+        &self,
+        entry: &NodeEntry,
+        beside: Beside,
+        environment: &Environment,
+    ) -> chartmesh_mirror::Setup {
+        let others = self.topology.nodes.iter().filter(|node| node.name != entry.name);
+        let peer = |node: &NodeEntry| Peer {
+            name: node.name.clone(),
+            region: node.region.clone(),
+            site: node.site.clone(),
+        };
+        chartmesh_mirror::Setup {
+            me: entry.name.clone(),
+            region: entry.region.clone(),
+            site: entry.site.clone(),
+            peers: others.map(peer).collect(),
+            regions: self.topology.regions.iter().map(|region| region.name.clone()).collect(),
+            store: beside.store,
+            links: beside.links,
+            clock: Arc::clone(&environment.clock),
+            random: Arc::clone(&environment.random),
+            blocking: environment.blocking,
+            orderer: beside.ports,
+            limits: chartmesh_mirror::Limits { clock_max_offset: self.settings.clock_max_offset },
+        }
+    }
 }
 
+/// What the parts that move data are built on.
+struct Beside {
+    store: Store,
+    links: Arc<dyn Links>,
+    ports: Arc<Ports>,
+}
+
+/// What clients and operators are shown.
+struct Parts<'n> {
+    store: &'n Store,
+    region: &'n Region,
+    mirror: &'n Mirror,
+}
+
+/// Opens the disk; a mirror's Raft log stays empty.
 fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLog), StartError> {
     let dir = &config.data;
     std::fs::create_dir_all(dir).map_err(|source| StartError::Data { dir: dir.clone(), source })?;
@@ -268,9 +333,14 @@ async fn listen(
 }
 
 /// What a node offers to other nodes, and to whoever operates the mesh.
-fn mesh_router(services: &Services, store: Store) -> Router {
+fn mesh_router(
+    services: &Services,
+    mirroring: &chartmesh_mirror::Services,
+    store: Store,
+) -> Router {
     let router = mount(Router::new(), services.raft());
     let router = mount(router, services.region());
+    let router = mount(router, mirroring.mirror());
     mount(router, Auditor::service(store))
 }
 
@@ -291,22 +361,27 @@ where
 fn api(
     config: &NodeConfig,
     entry: &NodeEntry,
-    store: &Store,
-    region: &Region,
+    parts: &Parts<'_>,
     credentials: Credential,
     environment: &Environment,
 ) -> Api {
+    let (store, region, mirror) = (parts.store, parts.region, parts.mirror);
     let software = env!("CARGO_PKG_VERSION").to_owned();
     let facts = Facts {
         node: entry.name.clone(),
         region: entry.region.clone(),
         site: entry.site.clone(),
-        role: chartmesh_ops::Role::Voter,
+        role: match entry.role {
+            Role::Voter => chartmesh_ops::Role::Voter,
+            Role::Mirror => chartmesh_ops::Role::Mirror,
+        },
         version: software.clone(),
+        disk_reserve_bytes: config.settings.disk_reserve_bytes,
     };
     let alarms = move || credentials.as_ref().map_or_else(Vec::new, |own| own.alarms());
-    let exporter = environment.exporter.clone();
-    let observer = Observer::new(facts, store.clone(), region.clone(), exporter);
+    let (exporter, clock) = (environment.exporter.clone(), Arc::clone(&environment.clock));
+    let (held, part, following) = (store.clone(), region.clone(), mirror.clone());
+    let observer = Observer::new(facts, held, part, following, exporter, clock);
     let observer = Arc::new(observer.also(alarms));
     let pages = Pages {
         metrics: Box::new({
@@ -318,6 +393,7 @@ fn api(
     Api {
         store: store.clone(),
         region: region.clone(),
+        mirror: mirror.clone(),
         region_name: entry.region.clone(),
         place: Place { node: entry.name.clone(), site: entry.site.clone() },
         software,

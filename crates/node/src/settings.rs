@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use chartmesh_region::IsolationWrites;
+
 use crate::keys::{ConfigError, Entry, ReadError, Text};
 use crate::limits;
 use crate::topology::Address;
@@ -14,6 +16,10 @@ pub struct Settings {
     pub disk_reserve_bytes: u64,
     /// `[isolation] after`: for how long a node goes without word of a quorum before it is isolated.
     pub isolation_after: Duration,
+    /// `[isolation] writes`: whether an isolated node takes writes into its journal.
+    pub isolation_writes: IsolationWrites,
+    /// `[clock] max_offset`: how far the clock may be from those of other nodes.
+    pub clock_max_offset: Duration,
     /// `[log] format`: how log lines are written.
     pub log_format: LogFormat,
     /// `[log] level`: which log lines are written, such as `info` or `info,chartmesh_region=debug`.
@@ -42,6 +48,9 @@ pub enum LogFormat {
 /// What openraft warns of, an unreachable voter above all, the region and the guard say once.
 const LOG_LEVEL: &str = "info,openraft=error";
 
+const ISOLATION_WRITES: &[(&str, IsolationWrites)] =
+    &[("journal", IsolationWrites::Journal), ("refuse", IsolationWrites::Refuse)];
+
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl Default for Settings {
@@ -49,6 +58,8 @@ impl Default for Settings {
         Self {
             disk_reserve_bytes: chartmesh_rest::Limits::default().disk_reserve_bytes,
             isolation_after: chartmesh_region::Limits::default().isolation_after,
+            isolation_writes: chartmesh_region::Limits::default().isolation_writes,
+            clock_max_offset: chartmesh_mirror::Limits::default().clock_max_offset,
             log_format: LogFormat::Text,
             log_level: LOG_LEVEL.to_owned(),
             listen_mesh: None,
@@ -81,7 +92,12 @@ impl Settings {
         disk.finish()?;
         let mut isolation = file.table("isolation")?;
         isolation.set("after", &mut settings.isolation_after, Entry::duration)?;
+        isolation
+            .set("writes", &mut settings.isolation_writes, |entry| entry.word(ISOLATION_WRITES))?;
         isolation.finish()?;
+        let mut clock = file.table("clock")?;
+        clock.set("max_offset", &mut settings.clock_max_offset, Entry::duration)?;
+        clock.finish()?;
         let mut log = file.table("log")?;
         log.set("format", &mut settings.log_format, |entry| entry.word(LOG_FORMATS))?;
         log.set("level", &mut settings.log_level, Entry::parse)?;
@@ -125,6 +141,8 @@ mod tests {
         let text = r#"
             disk.reserve = "2GiB"
             isolation.after = "8s"
+            isolation.writes = "refuse"
+            clock.max_offset = "250ms"
             [log]
             format = "json"
             level = "info,chartmesh_region=debug"
@@ -143,6 +161,8 @@ mod tests {
         let expected = Settings {
             disk_reserve_bytes: 2 << 30,
             isolation_after: Duration::from_secs(8),
+            isolation_writes: IsolationWrites::Refuse,
+            clock_max_offset: Duration::from_millis(250),
             log_format: LogFormat::Json,
             log_level: "info,chartmesh_region=debug".to_owned(),
             listen_mesh: Some("0.0.0.0:9101".parse().unwrap()),
@@ -164,6 +184,8 @@ mod tests {
             refused("[disk]\nreserve = \"5 GB\""),
             refused("[isolation]\n\nafter = \"0s\""),
             refused("isolation.after = \"5\""),
+            refused("isolation.writes = \"queue\""),
+            refused("clock.max_ofset = \"1s\""),
             refused("isolation = 5"),
             refused("[limits]\nmesh_connections = 0"),
             refused("[limits]\nfhir_connections = \"many\""),

@@ -1,4 +1,7 @@
 //! This module holds the status document: the shape of `GET /status`, which tools read.
+//!
+//! Instants are FHIR instants by the clock of whoever named them. Ages are seconds, and measured: they
+//! are never the difference of two nodes' clocks. What a node says of others is what it knows itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,17 +28,21 @@ pub struct Status {
     pub horizon: Vec<Feed>,
     /// The digest of all heads, in hexadecimal: equal at nodes with equal horizons.
     pub digest: String,
-    /// Nodes that may be writing what has not arrived.
+    /// How fresh what is held of each region is.
+    #[serde(default)]
+    pub regions: Vec<RegionAge>,
+    /// Nodes that may be writing what has not arrived. An isolated node lists itself.
     pub silent: Vec<Silent>,
-    /// The other nodes.
+    /// All other nodes of the mesh.
     pub peers: Vec<Peer>,
-    /// What no node outside holds yet.
+    /// What no node outside is known to hold on a synced disk: of the region's feeds none of another
+    /// region, of this node's own journals no other node.
     pub pending: Vec<Pending>,
-    /// How many resources are in conflict.
+    /// How many conflicts are open, of all kinds.
     pub conflicts: u64,
-    /// Changes that are held but cannot be applied.
+    /// Changes that are known but cannot be applied, and with each all that follow in its feed.
     pub held_back: Vec<HeldBack>,
-    /// What somebody should look at.
+    /// What somebody should look at: `docs/operations.md` says of each code what to do.
     pub alarms: Vec<Alarm>,
     /// What is stored.
     pub store: StoreSize,
@@ -68,25 +75,46 @@ pub enum State {
 pub struct Feed {
     /// Whose.
     pub origin: String,
-    /// The last change set held.
+    /// The last change set held; 0 if nothing is, and more is known of.
     pub seq: u64,
     /// The hash of the feed up to there, in hexadecimal.
     pub hash: String,
-    /// Up to which instant all is known.
+    /// Up to which instant all is known; only of a region's present feed.
     pub as_of: Option<String>,
     /// How long ago that is, in seconds.
     pub age: Option<f64>,
-    /// Whether the feed has ended.
+    /// Whether the feed has ended: a later one of its region or node has begun, or its isolation is
+    /// over.
     pub closed: bool,
+    /// How many change sets of it some reachable node holds and this one does not.
+    #[serde(default)]
+    pub behind: u64,
+}
+
+/// How fresh what is held of a region is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionAge {
+    /// Which region.
+    pub region: String,
+    /// Up to which instant all that it decided is known; `None` if it was never heard of.
+    pub as_of: Option<String>,
+    /// How long ago that is, in seconds.
+    pub age: Option<f64>,
+    /// Its nodes that may be writing what has not arrived.
+    #[serde(default)]
+    pub silent: Vec<String>,
 }
 
 /// A node that may be writing what has not arrived.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Silent {
     /// Which.
     pub node: String,
-    /// Since when.
+    /// When the last word of it came.
     pub since: String,
+    /// How long ago that is, in seconds.
+    #[serde(default)]
+    pub age: f64,
 }
 
 /// Another node.
@@ -103,7 +131,7 @@ pub struct Peer {
 }
 
 /// Changes that no node outside holds yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// Of which feed.
     pub origin: String,
@@ -111,8 +139,11 @@ pub struct Pending {
     pub changes: u64,
     /// When the oldest was decided.
     pub oldest: String,
-    /// How many disks hold them.
+    /// How many disks are known to hold them all, this node's included.
     pub copies: u64,
+    /// How many seconds ago the oldest was decided, by this node's clock.
+    #[serde(default)]
+    pub oldest_age: f64,
 }
 
 /// A change that is held but cannot be applied.
@@ -149,10 +180,10 @@ pub struct StoreSize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sample() -> Status {
+    pub(crate) fn sample() -> Status {
         let text = str::to_owned;
         let since = || text("2026-11-21T20:00:01.204Z");
         Status {
@@ -171,9 +202,16 @@ mod tests {
                 as_of: Some(since()),
                 age: Some(0.7),
                 closed: false,
+                behind: 2,
             }],
             digest: text("00"),
-            silent: vec![Silent { node: text("pac-3"), since: since() }],
+            regions: vec![RegionAge {
+                region: text("pac"),
+                as_of: Some(since()),
+                age: Some(0.7),
+                silent: vec![text("pac-3")],
+            }],
+            silent: vec![Silent { node: text("pac-3"), since: since(), age: 6.5 }],
             peers: vec![Peer {
                 node: text("pac-2"),
                 reachable: true,
@@ -185,6 +223,7 @@ mod tests {
                 changes: 1,
                 oldest: since(),
                 copies: 2,
+                oldest_age: 1.5,
             }],
             conflicts: 0,
             held_back: vec![HeldBack {
@@ -204,13 +243,17 @@ mod tests {
         assert_eq!(
             json,
             concat!(
-                r#"{"node":"pac-1","region":"pac","site":"yokota","role":"voter","version":"0.1.0","#,
-                r#""state":"region","leader":"pac-2","term":3,"horizon":[{"origin":"pac.7h2k4m9qzx","#,
-                r#""seq":7,"hash":"00ff","as_of":"2026-11-21T20:00:01.204Z","age":0.7,"closed":false}],"#,
-                r#""digest":"00","silent":[{"node":"pac-3","since":"2026-11-21T20:00:01.204Z"}],"#,
+                r#"{"node":"pac-1","region":"pac","site":"yokota","role":"voter","#,
+                r#""version":"0.1.0","state":"region","leader":"pac-2","term":3,"#,
+                r#""horizon":[{"origin":"pac.7h2k4m9qzx","seq":7,"hash":"00ff","#,
+                r#""as_of":"2026-11-21T20:00:01.204Z","age":0.7,"closed":false,"behind":2}],"#,
+                r#""digest":"00","#,
+                r#""regions":[{"region":"pac","as_of":"2026-11-21T20:00:01.204Z","age":0.7,"#,
+                r#""silent":["pac-3"]}],"#,
+                r#""silent":[{"node":"pac-3","since":"2026-11-21T20:00:01.204Z","age":6.5}],"#,
                 r#""peers":[{"node":"pac-2","reachable":true,"rtt_ms":0.4,"clock_offset_ms":null}],"#,
                 r#""pending":[{"origin":"pac.7h2k4m9qzx","changes":1,"#,
-                r#""oldest":"2026-11-21T20:00:01.204Z","copies":2}],"conflicts":0,"#,
+                r#""oldest":"2026-11-21T20:00:01.204Z","copies":2,"oldest_age":1.5}],"conflicts":0,"#,
                 r#""held_back":[{"origin":"eur.7h2k4m9qzx","seq":9,"reason":"format 2"}],"#,
                 r#""alarms":[{"code":"clock","text":"...","since":"2026-11-21T20:00:01.204Z"}],"#,
                 r#""store":{"resources":1,"versions":2,"bytes":3}}"#

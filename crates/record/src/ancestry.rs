@@ -63,7 +63,11 @@ impl Head {
     /// The order of "current", greatest first: not deleted before deleted, then the highest
     /// generation, then the greatest origin.
     fn rank(&self, other: &Self) -> Ordering {
-        other.deleted.cmp(&self.deleted).then_with(|| self.version.cmp(&other.version))
+        let live = other.deleted.cmp(&self.deleted);
+        if mutant("tie-broken-by-arrival") {
+            return live.then(self.version.generation.cmp(&other.version.generation));
+        }
+        live.then_with(|| self.version.cmp(&other.version))
     }
 }
 
@@ -89,7 +93,8 @@ impl Heads {
         if self.0.iter().any(settled) {
             return self.0.iter().any(|head| head.version == version.version);
         }
-        self.0.retain(|head| !version.ancestry.supersedes(&head.version));
+        let drops = mutant("last-writer-wins");
+        self.0.retain(|head| !drops && !version.ancestry.supersedes(&head.version));
         let place = self.0.partition_point(|head| head.rank(&version) == Ordering::Greater);
         self.0.insert(place, version);
         true
@@ -184,7 +189,8 @@ impl Heads {
         }
         let standing = self.0.iter().filter(|head| !given_up(head)).map(|head| &head.version);
         let absent = self.absent().into_iter().filter(|name| !named.contains(name));
-        let kept = standing.chain(absent).cloned().collect();
+        let kept = standing.chain(absent).filter(|_| !mutant("plain-version-vector"));
+        let kept = kept.cloned().collect();
         let highest = if mutant("generation-from-current-head") {
             self.current().map(|head| head.version.generation)
         } else {

@@ -18,6 +18,12 @@ pub struct RequestId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestDigest(pub [u8; 32]);
 
+impl RequestDigest {
+    /// Of a request whose id was drawn by the node that took it: nobody else can ask under it. It
+    /// takes no bytes in a change set.
+    pub const DRAWN: Self = Self([0; 32]);
+}
+
 /// The node that took a request, and its site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

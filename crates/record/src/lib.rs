@@ -7,6 +7,7 @@
 //!
 //! `rest` parses with it, `region` decides with it, `store` keeps what it describes.
 
+mod alarm;
 mod ancestry;
 mod bundle;
 mod change_set;
@@ -28,6 +29,7 @@ mod narrative;
 mod position;
 mod primitive;
 mod resource;
+mod statement;
 mod structure;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -35,6 +37,7 @@ mod timestamp;
 mod validate;
 mod version;
 
+pub use alarm::Alarm;
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
 pub use bundle::{BatchEntry, BundledRead, PostedBundle, ReadTarget};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
@@ -54,5 +57,6 @@ pub use mutant::mutant;
 pub use name::{InvalidName, Name, NodeName, RegionName, SiteName};
 pub use position::{ChainHash, Cursor, Horizon, Seq};
 pub use resource::{BodyHash, CONFLICT_TAG, Resource};
+pub use statement::{AsOf, Silent, Statement};
 pub use timestamp::Timestamp;
 pub use version::{Generation, InvalidVersionId, Origin, VersionId};

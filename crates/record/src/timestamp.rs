@@ -5,7 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Shown as `2026-11-21T20:00:01.204Z`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl fmt::Display for Timestamp {

@@ -14,7 +14,9 @@ use openraft::raft::{
 };
 use openraft::vote::{RaftLeaderId, RaftVote};
 
+use crate::position::Position;
 use crate::setup::Corrupt;
+use crate::state_machine::Covered;
 use crate::types::{
     AppendRequest, AppendResult, Entry, LeaderId, LogId, Membership, Payload, Peer, Sealed,
     StoredMembership, TypeConfig, Vote,
@@ -108,6 +110,31 @@ pub(crate) fn stored_membership_from(
     let membership = required(message.membership.as_ref(), "StoredMembership.membership")?;
     let at = message.at.as_ref().map(log_id_from);
     Ok(StoredMembership::new(at, membership_from(membership)?))
+}
+
+/// A snapshot, as a leader sends it to a voter.
+pub(crate) fn snapshot_to(to: u64, vote: &Vote, covered: &Covered) -> proto::SnapshotRequest {
+    proto::SnapshotRequest {
+        to,
+        vote: Some(vote_to(vote)),
+        applied: Some(covered.position.to_message()),
+        feeds: covered.feeds.iter().map(wire::encode_cursor).collect(),
+    }
+}
+
+pub(crate) fn snapshot_from(
+    message: &proto::SnapshotRequest,
+) -> Result<(Vote, Covered), Unexpected> {
+    let vote = required(message.vote.as_ref().map(vote_from), "SnapshotRequest.vote")?;
+    let field = "SnapshotRequest.applied";
+    let applied = required(message.applied.as_ref(), field)?;
+    let position = Position::from_message(applied).map_err(|_| Unexpected { field })?;
+    if position.log.is_none() {
+        return Err(Unexpected { field });
+    }
+    let feeds = message.feeds.iter().map(wire::decode_cursor).collect::<Result<_, _>>();
+    let feeds = feeds.map_err(|_| Unexpected { field: "SnapshotRequest.feeds" })?;
+    Ok((vote, Covered { position, feeds }))
 }
 
 pub(crate) fn entry_to(entry: &Entry) -> proto::LogEntry {

@@ -9,7 +9,11 @@
 //! * An outcome without effect is answered once a quorum has confirmed, after the judgement, that
 //!   this node still leads: by the entry of the same batch, or by asking.
 //! * Small commands go between the parts of a big one.
+//! * Whoever is silent is named by the log before anything is decided at an instant at which it may
+//!   have been isolated: the clock is read first, then the last words are looked at
+//!   (docs/decisions/0012).
 
+mod begin;
 mod big;
 mod judge;
 mod propose;
@@ -18,7 +22,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chartmesh_record::{Batch, Cursor, Origin, Timestamp, mutant};
+use chartmesh_record::{Batch, Cursor, Silent, Statement, Timestamp, mutant};
 use chartmesh_wire::raft::Proposal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,12 +30,13 @@ use tokio::time::Instant;
 use crate::core::{Core, Moment};
 use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
 use crate::types::{Fit, LeaderId};
+use crate::words::silent_after;
 
 use big::Uploading;
-use judge::{Held, judge};
+pub(crate) use judge::{Held, judge};
 use propose::{Lost, confirm, propose};
-pub(crate) use queue::{Inbox, Load, Queue, Verdict};
-use queue::{Message, Waiting};
+use queue::Message;
+pub(crate) use queue::{Inbox, Load, Queue, Room, Verdict, Waiting};
 
 /// Decides while this node leads, and says so to those who ask while it does not.
 pub(crate) struct Decider {
@@ -53,8 +58,20 @@ struct Term {
     began: Cursor,
     /// The last instant that was put into the log.
     last: Timestamp,
-    /// When one has to be put into the log next.
+    /// What the log said before this term.
+    inherited: Inherited,
+    /// When the next statement is due.
     speak_at: Instant,
+    /// Whom the last statement of this term calls silent; `None` before the first.
+    silent: Option<Vec<Silent>>,
+}
+
+/// What the log says of silence when a term begins.
+#[derive(Clone, Debug, Default)]
+struct Inherited {
+    /// As of when: whoever is not called silent had a word until then.
+    at: Timestamp,
+    silent: Vec<Silent>,
 }
 
 /// An instant to decide at, and when the clock was read for it.
@@ -67,10 +84,14 @@ struct Stamp {
 /// The region ends.
 struct Ended;
 
-impl Term {
-    /// Notes that an instant was put into the log.
-    fn spoken(&mut self) {
-        self.speak_at = Instant::now() + STATEMENT_EVERY;
+impl Inherited {
+    /// What the last statement says; where there is none, nobody can have been isolated before.
+    fn from(core: &Core) -> Self {
+        let position = core.progress.borrow();
+        match &position.statement {
+            Some(last) => Self { at: last.at, silent: last.silent.clone() },
+            None => Self { at: position.at, silent: Vec::new() },
+        }
     }
 }
 
@@ -116,64 +137,6 @@ impl Decider {
         }
     }
 
-    /// Begins a term, unless it ends before: waits until this node has applied its own term's first
-    /// entry, and with it all that was decided before.
-    async fn begin(&mut self, leader: LeaderId) -> Option<Term> {
-        let core = Arc::clone(&self.core);
-        let mut progress = core.progress.clone();
-        let hasty = mutant("decides-before-own-first-entry");
-        if !hasty {
-            let first = progress.wait_for(|position| {
-                position.log.as_ref().is_some_and(|log| log.leader_id == leader)
-            });
-            tokio::select! {
-                biased;
-                first = first => drop(first.ok()?),
-                () = core.until(|core| core.leadership() != Some(leader)) => return None,
-            }
-            self.catch_up(leader).await?;
-        }
-        let stands = core.progress.borrow().origin.clone();
-        let began = match stands {
-            Some(origin) => core.store.cursor(&origin),
-            None => self.begin_feed(leader).await?,
-        };
-        tracing::info!(term = leader.term, seq = began.seq.0, "this node decides");
-        metrics::counter!("chartmesh_region_terms_led_total").increment(1);
-        let mut term = Term { leader, began, last: Timestamp(0), speak_at: Instant::now() };
-        if hasty {
-            term.spoken();
-        }
-        Some(term)
-    }
-
-    /// Waits until this node has applied all that its own log holds. A term that is taken up again,
-    /// because Raft refused one proposal of it, may have others that are committed but not applied.
-    async fn catch_up(&self, leader: LeaderId) -> Option<()> {
-        let core = &self.core;
-        let last =
-            core.raft()?.with_raft_state(|state| state.log_ids.last().copied()).await.ok()?;
-        let mut progress = core.progress.clone();
-        let caught_up = progress.wait_for(|position| position.log >= last);
-        tokio::select! {
-            biased;
-            caught_up = caught_up => caught_up.ok().map(drop),
-            () = core.until(|core| core.leadership() != Some(leader)) => None,
-        }
-    }
-
-    /// Begins the region's feed.
-    async fn begin_feed(&self, leader: LeaderId) -> Option<Cursor> {
-        let origin = Origin::new(&self.core.region.0, self.core.random.bits());
-        let stamp = self.stamp(Timestamp(0));
-        let at = self.proposing(stamp);
-        tracing::info!(%origin, "the region's feed begins");
-        let begin = Proposal::Begin { origin: origin.clone(), continues: None, at };
-        let proposed = propose(&self.core, leader, &begin).await.ok()?;
-        let (fit, _) = proposed.applied().await.ok()?;
-        (fit == Fit::Applied).then(|| Cursor::start(origin))
-    }
-
     /// Decides as long as the term lasts.
     async fn decide(&mut self, mut term: Term) -> Result<(), Ended> {
         while self.core.leadership() == Some(term.leader) {
@@ -204,29 +167,82 @@ impl Decider {
         Ok(())
     }
 
-    /// Puts what waits into the log: at the most one batch, one step of a big command, and the
-    /// time, if it was not told otherwise.
+    /// Puts what waits into the log: at the most one batch, one step of a big command, and a
+    /// statement when one is due.
     async fn step(&mut self, term: &mut Term) -> Result<(), Lost> {
+        if Instant::now() >= term.speak_at {
+            self.speak(term).await?;
+        }
         if !self.small.is_empty() {
             self.batch(term).await?;
         }
-        self.advance_big(term).await?;
-        if Instant::now() >= term.speak_at {
-            term.last = self.proposing(self.stamp(term.last));
-            let statement = Proposal::Statement { at: term.last };
-            propose(&self.core, term.leader, &statement).await?.applied().await?;
-            term.spoken();
+        self.advance_big(term).await
+    }
+
+    /// The nodes of which there has been no word lately, and this one while it is isolated.
+    fn silent(&self, term: &Term) -> Vec<Silent> {
+        let core = &self.core;
+        if mutant("silent-forgotten") {
+            return Vec::new();
         }
+        let before = term.silent.as_ref().unwrap_or(&term.inherited.silent);
+        let old = silent_after(core.limits.isolation_after);
+        let others = core.nodes().filter(|node| **node != core.me);
+        let is_old = |last| core.since(last) >= old;
+        let unheard = term.inherited.at;
+        let mut silent = core.words.silent(term.leader, others, before, unheard, is_old);
+        if let Some(since) = core.isolation.since() {
+            let me = silent.partition_point(|silent| silent.node < core.me);
+            silent.insert(me, Silent { node: core.me.clone(), since });
+        }
+        silent
+    }
+
+    /// The next instant to decide at, if the log names all who are silent as of then.
+    fn stamp_as_stated(&self, term: &Term) -> Option<Stamp> {
+        // Whoever has isolated itself before the clock is read is found silent afterwards.
+        let stamp = self.stamp(term.last);
+        let hasty = mutant("decides-before-own-first-entry");
+        (hasty || term.silent.as_ref() == Some(&self.silent(term))).then_some(stamp)
+    }
+
+    /// The next instant to decide at, once the log names all who are silent as of then.
+    async fn stamp_once_stated(&self, term: &mut Term) -> Result<Stamp, Lost> {
+        loop {
+            match self.stamp_as_stated(term) {
+                Some(stamp) => return Ok(stamp),
+                None => self.speak(term).await?,
+            }
+        }
+    }
+
+    /// States up to which instant the region's feed is complete, and what may be missing.
+    async fn speak(&self, term: &mut Term) -> Result<(), Lost> {
+        let core = &self.core;
+        // In this order: see the module.
+        let stamp = self.stamp(term.last);
+        let silent = self.silent(term);
+        let feed = core.store.cursor(&term.began.origin);
+        let others = core.store.horizon().into_values();
+        let holds = others.filter(|cursor| cursor.origin != feed.origin).collect();
+        term.last = self.proposing(stamp);
+        let statement = Statement { feed, at: term.last, holds, silent: silent.clone() };
+        let statement = Proposal::Statement { statement };
+        let (fit, _) = propose(core, term.leader, &statement).await?.applied().await?;
+        if fit == Fit::Applied {
+            term.silent = Some(silent);
+        }
+        term.speak_at = Instant::now() + STATEMENT_EVERY.min(core.limits.isolation_after / 4);
         Ok(())
     }
 
     /// Decides small commands that wait, as one batch.
     async fn batch(&mut self, term: &mut Term) -> Result<(), Lost> {
         let core = Arc::clone(&self.core);
+        let stamp = self.stamp_once_stated(term).await?;
         let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
         let mut batch = Batch::new(&held, &extends);
-        let stamp = self.stamp(term.last);
         let commands = self.next_batch();
         let ruled = judge(&core, &mut batch, commands, stamp.at)?;
         if ruled.changes.is_empty() {
@@ -249,7 +265,6 @@ impl Decider {
             }
             Err(lost) => return Err(ruled.lose(lost)),
         }
-        term.spoken();
         Ok(())
     }
 

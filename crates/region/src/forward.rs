@@ -3,27 +3,32 @@
 //! Every attempt carries the same request id, so an attempt whose fate is unknown is simply made
 //! again: whoever leads by then finds the recorded outcome, or decides it for the first time.
 
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chartmesh_record::{
-    Command, EntryOutcome, NodeName, Origin, Outcome, Rejection, RejectionReason, Seq,
+    Command, Cursor, EntryOutcome, NodeName, Origin, Outcome, Rejection, RejectionReason, Seq,
 };
-use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, encode_command, proto};
-use futures::stream;
-use tokio::time::{Instant, timeout_at};
+use chartmesh_wire::raft::{decode_cursor, encode_cursor};
+use chartmesh_wire::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES, Purpose, encode_command, proto};
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::claim::Claim;
 use crate::core::{Admission, Core};
 use crate::decider::{Load, Verdict};
-use crate::limits::{BATCH_BYTES, PIECE_BYTES, RETRY_PAUSE};
+use crate::journal;
+use crate::limits::{
+    AHEAD_WAIT, BATCH_BYTES, IsolationWrites, LINEARIZE_WAIT, PIECE_BYTES, RETRY_PAUSE,
+};
 use crate::peers::client;
-use crate::service::verdict_from;
-use crate::setup::Purpose;
+use crate::service::{read_index, verdict_from};
 use crate::submit::{Accepted, Durability, Fate, Reason, SubmitError, Unavailable};
-use crate::upload::cut;
+use crate::upload::{cut, join};
 
-/// A command on its way to the leader.
+/// A command on its way to be decided.
 struct Parcel {
     load: Load,
     /// What is sent to another node.
@@ -41,11 +46,17 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
         if let Admission::Refused(refusal) = &*core.admission.borrow() {
             return Err(Unavailable::new(Reason::Refused(refusal.reason.clone()), fate).into());
         }
-        let verdict = match core.leader() {
-            Some((_, leader)) => {
-                let attempt = attempt(core, &parcel, &leader);
-                timeout_at(parcel.deadline, attempt).await.unwrap_or(Verdict::Unknown)
+        if core.isolation.since().is_some() {
+            // What may be decided elsewhere is never journaled.
+            if fate == Fate::Unknown {
+                return Err(Unavailable::new(Reason::NoQuorum, fate).into());
             }
+            if let Some(accepted) = isolated(core, &parcel).await? {
+                return Ok(accepted);
+            }
+        }
+        let verdict = match core.leader() {
+            Some((_, leader)) => attempt(core, &parcel, &leader).await,
             None => Verdict::NotLeader,
         };
         match verdict {
@@ -67,7 +78,7 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
         }
         if Instant::now() + pause >= parcel.deadline {
             metrics::counter!("chartmesh_region_unavailable_total").increment(1);
-            let heard = core.freshness.since_quorum(core).is_some();
+            let heard = core.isolation.was_confirmed();
             let reason = if heard { Reason::NoQuorum } else { Reason::Starting };
             return Err(Unavailable::new(reason, fate).into());
         }
@@ -76,13 +87,53 @@ pub(crate) async fn submit(core: &Core, command: Command) -> Result<Accepted, Su
     }
 }
 
-/// Waits until another node leads, but not longer than this.
+/// What an isolated node does with a command; `None` if it has returned meanwhile.
+async fn isolated(core: &Core, parcel: &Parcel) -> Result<Option<Accepted>, SubmitError> {
+    if core.limits.isolation_writes == IsolationWrites::Refuse {
+        return Err(Unavailable::new(Reason::Isolated, Fate::NotWritten).into());
+    }
+    let load = match &parcel.load {
+        Load::Small { .. } => parcel.load.clone(),
+        Load::Big { pieces, length } => {
+            let command = core.blocking.run(|| join(pieces, *length));
+            let command = command.expect("this node has made the pieces itself");
+            Load::Small { command: Arc::new(command), size: *length }
+        }
+    };
+    journal::write(core, load, parcel.deadline).await
+}
+
+/// Waits until another node leads, but not longer than this, or until this node is isolated.
 async fn another_leader(core: &Core, pause: Duration) {
     let before = core.leader();
     tokio::select! {
         biased;
         () = core.until(|core| core.leader().is_some() && core.leader() != before) => {}
-        () = tokio::time::sleep(pause) => {}
+        () = core.isolation.begun() => {}
+        () = sleep(pause) => {}
+    }
+}
+
+/// Has a command decided; decides again what names a version that is not held, once more of its
+/// origin has come, for a while.
+pub(crate) async fn unless_lacking<D>(core: &Core, mut decide: impl FnMut() -> D) -> Verdict
+where
+    D: Future<Output = Verdict>,
+{
+    let until = Instant::now() + AHEAD_WAIT;
+    let mut changes = core.store.subscribe();
+    let mut held = None;
+    loop {
+        changes.mark_unchanged();
+        let verdict = decide().await;
+        let Verdict::Lacking(version) = &verdict else { return verdict };
+        loop {
+            let Ok(Ok(())) = timeout_at(until, changes.changed()).await else { return verdict };
+            let now_held = core.store.cursor(&version.origin).seq;
+            if held.replace(now_held) != Some(now_held) {
+                break;
+            }
+        }
     }
 }
 
@@ -103,40 +154,74 @@ fn pack(core: &Core, command: Command) -> Result<Parcel, SubmitError> {
     } else {
         (Load::Small { command: Arc::new(command), size: length }, vec![bytes])
     };
-    let header = proto::SubmitHeader { length: length as u64, compressed };
+    let header = proto::SubmitHeader { length: length as u64, compressed, ahead: Vec::new() };
     Ok(Parcel { load, pieces, header, deadline: Instant::now() + patience })
 }
 
-/// Has a command decided by the node that leads; gives up as soon as it leads no longer.
+/// Has a command decided by the node that leads. Gives up when the time is over or that node leads no
+/// longer; and when this node is isolated, if nothing has begun until then.
 async fn attempt(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
     if *leader == core.me {
-        return core.queue.decide(parcel.load.clone()).await;
+        let decide = || {
+            let given_up = async {
+                tokio::select! {
+                    biased;
+                    () = core.isolation.begun() => {}
+                    () = sleep_until(parcel.deadline) => {}
+                }
+            };
+            core.queue.decide(parcel.load.clone(), None, given_up)
+        };
+        let decided = timeout_at(parcel.deadline, unless_lacking(core, decide)).await;
+        return decided.unwrap_or(Verdict::Unknown);
     }
+    let claim = Claim::default();
     let led_by_another =
         |core: &Core| core.leader().is_none_or(|(_, now_leading)| now_leading != *leader);
+    let isolated = async {
+        core.isolation.begun().await;
+        // What may have arrived may still be answered.
+        if !claim.withdraw() {
+            std::future::pending().await
+        }
+    };
     tokio::select! {
         biased;
-        verdict = pass_on(core, parcel, leader) => verdict,
-        () = core.until(led_by_another) => Verdict::Unknown,
+        verdict = pass_on(core, parcel, leader, claim.clone()) => return verdict,
+        () = core.until(led_by_another) => {}
+        () = isolated => {}
+        () = sleep_until(parcel.deadline) => {}
     }
+    unfinished(&claim)
 }
 
-/// Passes a command on.
-async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
+/// What became of a command that was not answered.
+fn unfinished(claim: &Claim) -> Verdict {
+    if claim.withdraw() { Verdict::NotLeader } else { Verdict::Unknown }
+}
+
+/// Passes a command on. It begins when its first byte is sent.
+async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName, claim: Claim) -> Verdict {
     let begun = core.clock.monotonic();
-    let mut header = Some(parcel.header);
+    let present = core.freshness.stated(core).map(|(statement, _)| statement.feed.origin);
+    let ahead = core.feeds.ahead_of(leader).into_iter();
+    let ahead = ahead.filter(|cursor| Some(&cursor.origin) != present.as_ref());
+    let ahead = ahead.map(|cursor| encode_cursor(&cursor)).collect();
+    let mut header = Some(proto::SubmitHeader { ahead, ..parcel.header.clone() });
     let requests: Vec<proto::SubmitRequest> = parcel
         .pieces
         .iter()
         .map(|piece| proto::SubmitRequest { header: header.take(), piece: piece.clone() })
         .collect();
     debug_assert!(requests.iter().all(|request| request.piece.len() <= PIECE_BYTES));
+    let sent = claim.clone();
+    let requests = stream::iter(requests).take_while(move |_| ready(sent.begin()));
     let mut client = client(core, leader, Purpose::Forward);
-    let verdict = match client.submit(stream::iter(requests)).await {
+    let verdict = match client.submit(requests).await {
         Ok(response) => verdict_from(response.into_inner()),
         Err(status) => {
             tracing::debug!(%leader, %status, "a write cannot be passed on");
-            Verdict::Unknown
+            unfinished(&claim)
         }
     };
     let took = core.clock.monotonic().saturating_sub(begun);
@@ -146,9 +231,23 @@ async fn pass_on(core: &Core, parcel: &Parcel, leader: &NodeName) -> Verdict {
 
 /// Waits until this node holds a change; gives up after a while.
 async fn applied(core: &Core, origin: &Origin, seq: Seq) -> bool {
-    let mut progress = core.progress.clone();
-    let held = progress.wait_for(|_| core.store.cursor(origin).seq >= seq);
-    matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
+    until_held(core, || core.store.cursor(origin).seq >= seq).await
+}
+
+async fn until_held(core: &Core, held: impl Fn() -> bool) -> bool {
+    let mut changes = core.store.subscribe();
+    let held = async {
+        loop {
+            changes.mark_unchanged();
+            if held() {
+                return true;
+            }
+            if changes.changed().await.is_err() {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(core.limits.apply_wait, held).await.unwrap_or(false)
 }
 
 /// Waits until this node holds the versions that an outcome without a change names, such as what a
@@ -160,47 +259,54 @@ async fn holds_what_it_names(core: &Core, outcome: &Outcome) -> bool {
         }
         _ => true,
     };
-    let mut progress = core.progress.clone();
-    let held = progress.wait_for(|_| outcome.entries.iter().all(holds));
-    matches!(tokio::time::timeout(core.limits.apply_wait, held).await, Ok(Ok(_)))
+    until_held(core, || outcome.entries.iter().all(holds)).await
 }
 
 /// Waits until this node holds all that was decided before it was asked.
 pub(crate) async fn linearize(core: &Core) -> Result<(), Unavailable> {
     let deadline = Instant::now() + core.limits.patience;
-    let index = loop {
-        let index = match core.leader() {
-            Some((_, leader)) if leader == core.me => crate::service::read_index(core).await,
+    let no_quorum = || Unavailable::new(Reason::NoQuorum, Fate::NotWritten);
+    let (index, feeds) = loop {
+        let read = match core.leader() {
+            Some((_, leader)) if leader == core.me => {
+                read_index(core).await.map(|index| (index, Vec::new()))
+            }
             Some((_, leader)) => {
                 timeout_at(deadline, index_from(core, &leader)).await.unwrap_or(None)
             }
             None => None,
         };
-        if let Some(index) = index {
-            break index;
+        if let Some(read) = read {
+            break read;
         }
         if Instant::now() + RETRY_PAUSE >= deadline {
-            return Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten));
+            return Err(no_quorum());
         }
-        another_leader(core, RETRY_PAUSE).await;
+        sleep(RETRY_PAUSE).await;
     };
+    if core.raft().is_none() {
+        // Without the log the feeds tell how far that is.
+        let within = deadline.saturating_duration_since(Instant::now());
+        let held = core.feeds.hold(feeds, within).await;
+        return if held { Ok(()) } else { Err(no_quorum()) };
+    }
     let mut progress = core.progress.clone();
     let held = progress.wait_for(|position| position.entries() > index);
     match timeout_at(deadline, held).await {
         Ok(Ok(_)) => Ok(()),
-        _ => Err(Unavailable::new(Reason::NoQuorum, Fate::NotWritten)),
+        _ => Err(no_quorum()),
     }
 }
 
-/// Asks the leader up to where to wait.
-async fn index_from(core: &Core, leader: &NodeName) -> Option<u64> {
+/// Asks the leader up to where to wait: in the log, and in the region's feeds.
+async fn index_from(core: &Core, leader: &NodeName) -> Option<(u64, Vec<Cursor>)> {
     use proto::linearize_response::Answer;
-    const TIMEOUT: Duration = Duration::from_secs(1);
     let mut client = client(core, leader, Purpose::Forward);
     let answer = client.linearize(proto::LinearizeRequest {});
-    let answer = tokio::time::timeout(TIMEOUT, answer).await.ok()?.ok()?;
-    match answer.into_inner().answer? {
-        Answer::Index(index) => Some(index),
+    let answer = tokio::time::timeout(2 * LINEARIZE_WAIT, answer).await.ok()?.ok()?.into_inner();
+    let feeds = answer.feeds.iter().map(decode_cursor).collect::<Result<_, _>>().ok()?;
+    match answer.answer? {
+        Answer::Index(index) => Some((index, feeds)),
         Answer::NotLeader(_) | Answer::NoQuorum(_) => None,
     }
 }

@@ -8,12 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::{Cursor, Timestamp};
-use chartmesh_wire::proto;
-use chartmesh_wire::raft::{decode_cursor, encode_cursor};
+use chartmesh_record::{AsOf, Cursor, Statement, Timestamp};
 
 use crate::core::{Core, Moment};
-use crate::status::AsOf;
 
 /// Instants that a leader remembers having read its clock for.
 const STAMPS: usize = 4_096;
@@ -36,11 +33,10 @@ struct State {
     shown: Option<Answer>,
 }
 
-/// The region's feed is complete up to a place as of an instant.
+/// A statement, and how old it was when it was asked for.
 #[derive(Clone, Debug)]
 struct Answer {
-    at: Timestamp,
-    feed: Cursor,
+    statement: Statement,
     /// When the question was sent.
     asked: Moment,
     /// How old the instant was then.
@@ -61,31 +57,30 @@ impl Freshness {
         }
     }
 
-    /// What this leader answers: the newest instant that is applied. It is true whoever leads by
-    /// now; how old it is says whether a quorum has agreed lately.
-    pub(crate) fn answer(&self, core: &Core) -> Option<proto::Freshness> {
-        let (at, origin) = {
+    /// What this leader answers: the newest instant that is applied, and how old it is. It is true
+    /// whoever leads by now; its age says whether a quorum has agreed lately. Nothing before the
+    /// first statement of the region's present feed: nobody has said who is silent.
+    pub(crate) fn answer(&self, core: &Core) -> Option<(Statement, Duration)> {
+        let (at, origin, statement) = {
             let position = core.progress.borrow();
-            (position.at, position.origin.clone()?)
+            let (origin, statement) = (position.origin.clone()?, position.statement.clone()?);
+            if statement.feed.origin != origin {
+                return None;
+            }
+            (position.at, origin, statement)
         };
         let read = {
             let stamps = &mut self.state().stamps;
             while stamps.pop_front_if(|(stamp, _)| *stamp < at).is_some() {}
             stamps.front().filter(|(stamp, _)| *stamp == at)?.1
         };
-        let age = u64::try_from(core.since(read).as_millis()).unwrap_or(u64::MAX);
-        let feed = encode_cursor(&core.store.cursor(&origin));
-        Some(proto::Freshness { at: at.0, feed: Some(feed), age })
+        let statement = Statement { feed: core.store.cursor(&origin), at, ..statement };
+        Some((statement, core.since(read)))
     }
 
     /// Takes in what a leader has answered.
-    pub(crate) fn learn(&self, core: &Core, asked: Moment, answer: &proto::Freshness) {
-        let Some(Ok(feed)) = answer.feed.as_ref().map(decode_cursor) else {
-            tracing::warn!("an answer about freshness names no place");
-            return;
-        };
-        let age = Duration::from_millis(answer.age);
-        let learnt = Answer { at: Timestamp(answer.at), feed, asked, age };
+    pub(crate) fn learn(&self, core: &Core, asked: Moment, statement: Statement, age: Duration) {
+        let learnt = Answer { statement, asked, age };
         let mut state = self.state();
         let fresher = |known: &Answer| known.age_now(core) < learnt.age_now(core);
         if state.newest().is_some_and(fresher) {
@@ -103,12 +98,15 @@ impl Freshness {
         let mut state = self.state();
         state.settle(core);
         let shown = state.shown.as_ref()?;
-        Some(AsOf { instant: shown.at, age: shown.age_now(core) })
+        Some(AsOf { instant: shown.statement.at, age: shown.age_now(core) })
     }
 
-    /// How long ago a quorum is known to have agreed.
-    pub(crate) fn since_quorum(&self, core: &Core) -> Option<Duration> {
-        self.state().newest().map(|answer| answer.age_now(core))
+    /// The newest statement whose changes the node holds, and its age.
+    pub(crate) fn stated(&self, core: &Core) -> Option<(Statement, Duration)> {
+        let mut state = self.state();
+        state.settle(core);
+        let shown = state.shown.as_ref()?;
+        Some((shown.statement.clone(), shown.age_now(core)))
     }
 }
 
@@ -119,14 +117,24 @@ impl State {
 
     /// Shows the newest answer whose changes the node holds.
     fn settle(&mut self, core: &Core) {
-        let held = |answer: &Answer| core.store.cursor(&answer.feed.origin).seq >= answer.feed.seq;
-        while let Some(answer) = self.pending.pop_front_if(|answer| held(answer)) {
-            self.shown = Some(answer);
+        let held = self.pending.iter().rposition(|answer| answer.is_held(core));
+        if let Some(place) = held {
+            self.shown = self.pending.drain(..=place).next_back();
         }
     }
 }
 
 impl Answer {
+    /// Whether the node holds all that it is about: the feed, and what else the region has ordered.
+    fn is_held(&self, core: &Core) -> bool {
+        let held = |cursor: &Cursor| core.store.cursor(&cursor.origin).seq >= cursor.seq;
+        let own = |cursor: &&Cursor| {
+            let name = cursor.origin.name();
+            name == core.region.0 || core.nodes().any(|node| node.0 == name)
+        };
+        held(&self.statement.feed) && self.statement.holds.iter().filter(own).all(held)
+    }
+
     fn age_now(&self, core: &Core) -> Duration {
         self.age + core.since(self.asked)
     }

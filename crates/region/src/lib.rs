@@ -1,4 +1,5 @@
-//! One agreed order of a region's writes: submit, decide, forward, found, hand over.
+//! One agreed order of a region's writes: submit, decide, forward, found, hand over; and a node's own
+//! journal while it is cut off from that order.
 //!
 //! This crate is the only one that knows openraft. A [`Region`] is one voter's part of its region's
 //! Raft group. A command [submitted](Region::submit) at any node is decided once, by the leader, over
@@ -14,16 +15,24 @@
 //! which submits, and by `node`, which makes the [`Setup`] and mounts the [`Services`].
 
 mod admission;
+mod claim;
 mod codec;
 mod core;
 mod decider;
 mod forward;
 mod freshness;
+mod handover;
+mod isolation;
+mod journal;
 mod limits;
 mod log_store;
+mod members;
 mod network;
 mod peers;
 mod position;
+mod promises;
+mod purge;
+mod recovery;
 mod region;
 mod runtime;
 mod service;
@@ -35,12 +44,16 @@ mod storage_suite;
 mod submit;
 mod types;
 mod upload;
+mod warm;
+mod words;
 
-pub use limits::Limits;
+pub use chartmesh_record::{Alarm, AsOf};
+pub use chartmesh_store::Blocking;
+pub use chartmesh_wire::{Links, PeerIdentity, Purpose};
+pub use limits::{IsolationWrites, Limits};
+pub use recovery::{Survey, recover, survey};
 pub use region::Region;
 pub use service::Services;
-pub use setup::{
-    Blocking, Corrupt, Links, Member, PeerIdentity, Profile, Purpose, Setup, StartError,
-};
-pub use status::{Alarm, AsOf, MemberStatus, RegionStatus, State};
+pub use setup::{Corrupt, Feeds, Member, Profile, Setup, StartError};
+pub use status::{MemberStatus, RegionStatus, State};
 pub use submit::{Accepted, Durability, Fate, Reason, SubmitError, Unavailable};

@@ -18,17 +18,34 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// How long a node goes on as a member of its region without a confirmed quorum answer.
     pub isolation_after: Duration,
+    /// What an isolated node does with writes.
+    pub isolation_writes: IsolationWrites,
+    /// How much of the Raft log is kept on the disk, at the most twice this: a voter that was away
+    /// for longer goes on from the feeds.
+    pub log_bytes: u64,
+}
+
+/// What an isolated node does with writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationWrites {
+    /// It takes them into a journal of its own.
+    Journal,
+    /// It refuses them for now.
+    Refuse,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            patience: Duration::from_secs(5),
+            // A write that waits when the node isolates itself is journaled, not refused.
+            patience: Duration::from_millis(6_500),
             patience_big: Duration::from_secs(60),
             apply_wait: Duration::from_millis(500),
             queue_commands: 4_096,
             queue_bytes: 256 << 20,
             isolation_after: Duration::from_secs(5),
+            isolation_writes: IsolationWrites::Journal,
+            log_bytes: 512 << 20,
         }
     }
 }
@@ -52,8 +69,34 @@ pub(crate) const PREPARED: usize = 2;
 pub(crate) const STATEMENT_EVERY: Duration = Duration::from_secs(1);
 /// A node asks this often how fresh the region's feed is.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(500);
+/// An isolated node returns after so many confirmed answers in a row.
+pub(crate) const CONFIRMATIONS: u32 = 3;
+/// How long an isolated node waits for copies of a write at its site.
+pub(crate) const COPIES_WAIT: Duration = Duration::from_millis(300);
+/// How long a leader waits for what the node that passes a command on is ahead by.
+pub(crate) const AHEAD_WAIT: Duration = Duration::from_secs(1);
+/// How long an isolated node that tries to return keeps new writes back.
+pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(1);
+/// How long a leader may take to say up to where a linearizable read must wait.
+pub(crate) const LINEARIZE_WAIT: Duration = Duration::from_secs(1);
+/// A leader whose clock is off hands over at the most this often.
+pub(crate) const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+/// How long a new leader waits for what the last statement names.
+pub(crate) const NAMED_WAIT: Duration = Duration::from_millis(500);
+/// How long a new leader waits to hear whether a majority remembers the region's origin.
+pub(crate) const WARM_WAIT: Duration = Duration::from_millis(300);
 /// A node that belongs to no group asks the others this often.
 pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(250);
+/// How long a voter waits for the feeds that a snapshot names before it asks for a moment more.
+pub(crate) const FEED_WAIT: Duration = Duration::from_secs(2);
+/// How long a leader waits for a voter to take a snapshot in.
+pub(crate) const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+/// How long whoever changes the voters waits for it.
+pub(crate) const JOIN_WAIT: Duration = Duration::from_secs(5);
+/// It is looked this often whether the log has become too long.
+pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(5);
+/// So many entries are kept at the least.
+pub(crate) const PURGE_KEEPS: u64 = 1_000;
 /// A client is asked to wait this long before it tries again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Between two attempts to reach a leader.

@@ -13,14 +13,15 @@ use std::sync::Arc;
 use chartmesh_store::{Done, LogError, RaftLog};
 use chartmesh_wire::raft as wire;
 use futures::{Stream, stream};
-use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::{Notify, oneshot};
 
 use crate::codec::{entry_bytes, entry_kept, stored_id_from, stored_id_to, vote_from, vote_to};
 use crate::limits::APPEND_BYTES;
 use crate::setup::Corrupt;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::warm::Warm;
 
 /// Entries that are read in one go.
 const READ_ENTRIES: u64 = 16;
@@ -31,11 +32,24 @@ pub(crate) struct LogStore {
     log: RaftLog,
     /// Told of every append, for whoever syncs where no thread does.
     appended: Arc<Notify>,
+    warm: Warm,
 }
 
 impl LogStore {
-    pub(crate) fn new(log: RaftLog, appended: Arc<Notify>) -> Self {
-        Self { log, appended }
+    pub(crate) fn new(log: RaftLog, appended: Arc<Notify>, warm: Warm) -> Self {
+        Self { log, appended, warm }
+    }
+
+    /// Notes the proposals among these entries that their own leader has made in its present term.
+    fn note_live(&self, entries: &[Entry]) {
+        let Ok(Some(vote)) = self.vote() else { return };
+        let term = vote.leader_id().term;
+        let live = |entry: &Entry| {
+            entry.log_id.leader_id.term == term && matches!(entry.payload, EntryPayload::Normal(_))
+        };
+        if entries.iter().any(live) {
+            self.warm.appended(term);
+        }
     }
 
     /// The vote that was kept last.
@@ -172,7 +186,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(|entry| entry_bytes(&entry)).collect();
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        self.note_live(&entries);
+        let entries = entries.iter().map(entry_bytes).collect();
         let done: Done = Box::new(|result| callback.io_completed(result.map_err(io::Error::other)));
         self.log.append(entries, done);
         self.appended.notify_one();
@@ -213,7 +229,7 @@ mod tests {
         let id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 0 };
         let entry = Entry::new(id, EntryPayload::Blank);
         log.append(vec![entry_bytes(&entry)], Box::new(|_| {}));
-        let mut store = LogStore::new(log.clone(), Arc::default());
+        let mut store = LogStore::new(log.clone(), Arc::default(), Warm::default());
 
         let mut streamed = pin!(store.entries_stream(0..1).await);
 

@@ -27,13 +27,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::codec::{
-    Unexpected, append_to, appended_from, transfer_to, transferred_from, vote_request_to,
-    vote_response_from,
+    Unexpected, append_to, appended_from, snapshot_to, transfer_to, transferred_from, vote_from,
+    vote_request_to, vote_response_from,
 };
-use crate::limits::MESSAGE_BYTES;
-use crate::setup::{Links, Purpose};
+use crate::limits::{MESSAGE_BYTES, SNAPSHOT_WAIT};
 use crate::state_machine::Covered;
 use crate::types::{AppendRequest, AppendResult, Peer, RpcError, TypeConfig, Vote};
+use chartmesh_wire::{Links, Purpose};
 
 /// Makes ways to the other voters.
 #[derive(Clone, Debug)]
@@ -207,14 +207,26 @@ impl NetTransferLeader<TypeConfig> for Way {
 impl NetSnapshot<TypeConfig> for Way {
     type SnapshotData = Covered;
 
-    /// The whole log is kept, so no voter needs a snapshot.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, Covered>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, Covered>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(Unreachable::from_string("the log is whole").into())
+        let mut client = self.call.clone().ok_or_else(nameless)?;
+        let request = snapshot_to(self.to, &vote, &snapshot.snapshot);
+        let answer = tokio::select! {
+            closed = cancel => return Err(closed.into()),
+            answer = tokio::time::timeout(SNAPSHOT_WAIT, client.snapshot(request)) => answer,
+        };
+        let answer = match answer {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => return Err(Unreachable::new(&status).into()),
+            Err(_) => return Err(Unreachable::from_string("no answer").into()),
+        };
+        let vote = answer.vote.as_ref().map(vote_from);
+        let vote = vote.ok_or_else(|| Unreachable::from_string("it names no vote"))?;
+        Ok(SnapshotResponse::new(vote))
     }
 }

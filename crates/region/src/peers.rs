@@ -13,8 +13,13 @@ use tonic::transport::Channel;
 
 use crate::core::{Core, Moment};
 use crate::limits::MESSAGE_BYTES;
-use crate::setup::{Member, Purpose};
+use chartmesh_wire::Purpose;
+
+use crate::codec::{log_id_from, membership_from};
+use crate::promises::{Promise, Promises};
+use crate::setup::Member;
 use crate::status::MemberStatus;
+use crate::types::StoredMembership;
 
 /// A voter that has not answered for this long counts as unreachable.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -41,7 +46,15 @@ pub(crate) struct Greeting {
     pub(crate) name: NodeName,
     pub(crate) raft_id: u64,
     /// Who votes, as far as it knows.
-    pub(crate) membership: Option<proto::Membership>,
+    pub(crate) membership: Option<StoredMembership>,
+    /// Whether its Raft log holds anything.
+    pub(crate) holds_log: bool,
+    /// What it knows that this node has acknowledged.
+    pub(crate) promise: Option<Promise>,
+    /// The last recovery of the region that it knows; 0 if none.
+    pub(crate) recovery: u64,
+    /// The origin that it is warm for, as text; empty if none.
+    pub(crate) warm: String,
 }
 
 impl Peers {
@@ -55,8 +68,8 @@ impl Peers {
         join_all(greetings).await.into_iter().flatten().collect()
     }
 
-    async fn greet_one(&self, core: &Core, member: &Member) -> Option<Greeting> {
-        let asked = core.now();
+    pub(crate) async fn greet_one(&self, core: &Core, member: &Member) -> Option<Greeting> {
+        let (asked, asked_as) = (core.now(), core.raft_id());
         let request = hello(core);
         let mut client = client(core, &member.name, Purpose::Heartbeat);
         let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await.ok()?;
@@ -74,8 +87,26 @@ impl Peers {
         }
         let seen = Seen { raft_id: node.id, at: core.now(), rtt: core.since(asked) };
         self.seen().insert(member.name.clone(), seen);
-        let membership = answer.membership;
-        Some(Greeting { name: member.name.clone(), raft_id: node.id, membership })
+        let membership = answer.membership.as_ref().map(membership_from);
+        let membership = match membership.transpose() {
+            Ok(membership) => membership,
+            Err(error) => {
+                // It does not count as one that knows no group.
+                tracing::warn!(peer = %member.name, %error, "its greeting cannot be read");
+                return None;
+            }
+        };
+        let at = answer.membership_at.as_ref().map(log_id_from);
+        let promise = answer.promise.as_ref().map(Promise::decode);
+        Some(Greeting {
+            name: member.name.clone(),
+            raft_id: node.id,
+            membership: membership.map(|membership| StoredMembership::new(at, membership)),
+            holds_log: answer.holds_log,
+            promise: promise.filter(|(id, _)| *id == asked_as).map(|(_, promise)| promise),
+            recovery: answer.recovery,
+            warm: answer.warm,
+        })
     }
 
     /// What is known of all voters.
@@ -85,7 +116,7 @@ impl Peers {
             if member.name == core.me {
                 return MemberStatus {
                     name: core.me.clone(),
-                    raft_id: Some(core.raft_id),
+                    raft_id: Some(core.raft_id()),
                     reachable: true,
                     rtt: Some(Duration::ZERO),
                 };
@@ -104,14 +135,19 @@ impl Peers {
 
 /// Who this node is, as a question.
 fn hello(core: &Core) -> Request<proto::HelloRequest> {
-    Request::new(proto::HelloRequest { region: core.region.to_string(), node: Some(myself(core)) })
+    Request::new(proto::HelloRequest {
+        region: core.region.to_string(),
+        node: Some(myself(core)),
+        promises: Promises::told_to(core),
+    })
 }
 
 /// Who this node is.
 pub(crate) fn myself(core: &Core) -> proto::RaftNode {
-    let address = core.voters.iter().find(|member| member.name == core.me);
+    let mut all = core.voters.iter().chain(&core.mirrors);
+    let address = all.find(|member| member.name == core.me);
     proto::RaftNode {
-        id: core.raft_id,
+        id: core.raft_id(),
         name: core.me.to_string(),
         address: address.map(|member| member.address.clone()).unwrap_or_default(),
     }

@@ -2,8 +2,8 @@
 //! is written in the same disk batch as what it is about.
 
 use bytes::Bytes;
-use chartmesh_record::{Origin, Timestamp};
-use chartmesh_wire::{proto, raft as wire};
+use chartmesh_record::{Origin, Statement, Timestamp};
+use chartmesh_wire::{decode_statement, encode_statement, proto, raft as wire};
 
 use crate::codec::{log_id_from, log_id_to, stored_membership_from, stored_membership_to};
 use crate::setup::Corrupt;
@@ -20,13 +20,15 @@ pub(crate) struct Position {
     pub(crate) origin: Option<Origin>,
     /// The newest instant in the log: what is decided later is stamped later.
     pub(crate) at: Timestamp,
+    /// The newest statement in the log.
+    pub(crate) statement: Option<Statement>,
 }
 
 impl Position {
     /// Nothing is applied.
     pub(crate) fn start() -> Self {
         let membership = StoredMembership::default();
-        Self { log: None, membership, origin: None, at: Timestamp(0) }
+        Self { log: None, membership, origin: None, at: Timestamp(0), statement: None }
     }
 
     /// The index of the last entry applied, counted so that 0 means none.
@@ -40,23 +42,36 @@ impl Position {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        wire::encode_applied(&proto::Applied {
+        wire::encode_applied(&self.to_message())
+    }
+
+    pub(crate) fn to_message(&self) -> proto::Applied {
+        proto::Applied {
             log: self.log.as_ref().map(log_id_to),
             membership: Some(stored_membership_to(&self.membership)),
             origin: self.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
             at: self.at.0,
-        })
+            statement: self.statement.as_ref().map(encode_statement),
+        }
     }
 
     pub(crate) fn decode(bytes: Bytes) -> Result<Self, Corrupt> {
+        let what = "the applied position";
+        let message = wire::decode_applied(bytes);
+        let message = message.map_err(|error| Corrupt { what, reason: error.to_string() })?;
+        Self::from_message(&message)
+    }
+
+    pub(crate) fn from_message(message: &proto::Applied) -> Result<Self, Corrupt> {
         let corrupt = |reason: String| Corrupt { what: "the applied position", reason };
-        let message = wire::decode_applied(bytes).map_err(|error| corrupt(error.to_string()))?;
         let membership = message.membership.as_ref().map(stored_membership_from).transpose();
         let origin = match message.origin.as_str() {
             "" => None,
             origin => Some(origin.parse().map_err(|_| corrupt(format!("origin {origin:?}")))?),
         };
+        let statement = message.statement.as_ref().map(decode_statement).transpose();
         Ok(Self {
+            statement: statement.map_err(|error| corrupt(error.to_string()))?,
             log: message.log.as_ref().map(log_id_from),
             membership: membership.map_err(|error| corrupt(error.to_string()))?.unwrap_or_default(),
             origin,
@@ -85,6 +100,12 @@ mod tests {
             membership: StoredMembership::new(Some(log), membership),
             origin: "pac.7h2k4m9qzx".parse().ok(),
             at: Timestamp(77),
+            statement: Some(Statement {
+                feed: chartmesh_record::Cursor::start("pac.7h2k4m9qzx".parse().unwrap()),
+                at: Timestamp(76),
+                holds: Vec::new(),
+                silent: Vec::new(),
+            }),
         };
 
         for position in [Position::start(), position] {

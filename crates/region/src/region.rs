@@ -1,34 +1,41 @@
 //! This module is the handle to a node's part of its region: submit, linearize, drain, stop.
 
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::Command;
-use chartmesh_store::Identity;
-use chartmesh_wire::proto;
+use chartmesh_record::{Alarm, AsOf, Command, Origin, Statement, Timestamp};
+use chartmesh_store::{Blocking, Identity};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::admission::Entrance;
-use crate::core::{Admission, Core};
+use crate::core::{Admission, Core, Why};
 use crate::decider::{Decider, Queue};
 use crate::forward;
 use crate::freshness::Freshness;
-use crate::limits::{ASK_EVERY, DRAIN};
+use crate::handover;
+use crate::isolation::{self, Isolation};
+use crate::journal::{self, Journal};
+use crate::limits::{ASK_EVERY, IsolationWrites};
 use crate::log_store::LogStore;
-use crate::peers::{Peers, client};
+use crate::members;
+use crate::peers::Peers;
+use crate::promises::Promises;
+use crate::purge;
+use crate::recovery::{self, Recovery};
 use crate::runtime;
 use crate::service::Services;
-use crate::setup::{Blocking, Corrupt, Purpose, Setup, StartError};
+use crate::setup::{Corrupt, Setup, StartError};
 use crate::state_machine::StateMachine;
-use crate::status::{Alarm, AsOf, RegionStatus, State};
+use crate::status::{RegionStatus, State};
 use crate::submit::{Accepted, SubmitError, Unavailable};
-use crate::types::TypeConfig;
 use crate::upload::Uploads;
+use crate::warm::Warm;
+use crate::words::Words;
 
 /// A node's part of its region. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -42,35 +49,52 @@ impl Region {
     /// this node.
     ///
     /// # Errors
-    /// When the node is no voter, or its disk does not hold what it must.
+    /// When the node is none of the region, or its disk does not hold what it must.
     pub fn start(setup: Setup) -> Result<(Self, Services), StartError> {
-        let Setup { me, region, voters, found, store, log, random, blocking, .. } = &setup;
-        if !voters.iter().any(|member| member.name == *me) {
-            return Err(StartError::NotVoter { me: me.clone(), region: region.clone() });
+        let Setup { me, region, voters, mirrors, found, log, random, .. } = &setup;
+        let is_voter = voters.iter().any(|member| member.name == *me);
+        if !is_voter && !mirrors.iter().any(|member| member.name == *me) {
+            return Err(StartError::Stranger { me: me.clone(), region: region.clone() });
         }
         runtime::seed(random.bits());
         let appended = Arc::new(Notify::new());
-        let log_store = LogStore::new(log.clone(), Arc::clone(&appended));
+        let warm = Warm::default();
+        let log_store = LogStore::new(log.clone(), Arc::clone(&appended), warm.clone());
         let uploads = Uploads::new(log.clone());
-        let (state, progress) = StateMachine::open(store.clone(), uploads.clone(), *blocking)?;
+        let recovery = Recovery::recall(&setup.store)?;
+        let recovery = recovery.begin(&setup.store, log, random.bits().max(1))?;
+        let (state, progress) = StateMachine::open(&setup, uploads.clone(), warm.clone())?;
         let voted = log_store.vote()?.is_some();
         let pristine = !voted && log.last().is_none() && progress.borrow().log.is_none();
-        let raft_id = identify(&setup, pristine)?;
+        let raft_id = if is_voter { identify(&setup, pristine)? } else { 0 };
         let found = *found;
         let (queue, inbox) = Queue::new(&setup.limits);
+        let (journal, journaled) = Journal::new(&setup.limits);
         let core = Arc::new(Core {
             me: setup.me,
             region: setup.region,
             voters: setup.voters,
+            mirrors: setup.mirrors,
             timers: setup.profile.timers(),
             limits: setup.limits,
-            store: setup.store,
             log: setup.log,
             links: setup.links,
+            feeds: setup.feeds,
+            isolation: Isolation::new(setup.clock.monotonic()),
+            journal,
+            words: Words::default(),
+            warm,
+            told: watch::Sender::new(None),
+            draining: watch::Sender::new(false),
+            changing: tokio::sync::Mutex::default(),
             clock: setup.clock,
             random: setup.random,
             blocking: setup.blocking,
-            raft_id,
+            raft_id: AtomicU64::new(raft_id),
+            promises: Promises::recall(&setup.store),
+            recovery: AtomicU64::new(recovery.id()),
+            invited: Mutex::default(),
+            store: setup.store,
             progress,
             queue,
             uploads,
@@ -80,16 +104,15 @@ impl Region {
             raft: OnceLock::new(),
             fatal: watch::Sender::new(None),
         });
-        let entrance = Entrance { core: Arc::clone(&core), log: log_store, state, pristine, found };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(entrance.enter());
-        tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
-        tasks.spawn(ask(Arc::clone(&core)));
-        tasks.spawn(greet(Arc::clone(&core)));
-        tasks.spawn(watch_over(Arc::clone(&core)));
-        if core.blocking == Blocking::Inline {
-            tasks.spawn(sync_inline(Arc::clone(&core), appended));
+        let mut tasks = beside(&core, appended, recovery.founds());
+        if is_voter {
+            let core = Arc::clone(&core);
+            let founds = recovery.founds();
+            let entrance = Entrance { core, log: log_store, state, found, founds };
+            tasks.spawn(entrance.enter());
         }
+        tasks.spawn(Decider::new(Arc::clone(&core), inbox).run());
+        tasks.spawn(journal::keep_deciding(Arc::clone(&core), journaled));
         let services = Services::new(Arc::clone(&core));
         Ok((Self { core, tasks: Arc::new(Mutex::new(tasks)) }, services))
     }
@@ -118,6 +141,30 @@ impl Region {
         self.core.freshness.as_of(&self.core)
     }
 
+    /// The newest statement of the region whose changes the node holds, and its age.
+    #[must_use]
+    pub fn stated(&self) -> Option<(Statement, Duration)> {
+        self.core.freshness.stated(&self.core)
+    }
+
+    /// Whether a feed's changes come to this node by being ordered here: the region's present feed
+    /// at a voter, and the journal that is open.
+    #[must_use]
+    pub fn orders(&self, origin: &Origin) -> bool {
+        let core = &self.core;
+        if origin.name() == core.me.0 {
+            return core.journal.is_open(origin);
+        }
+        *core.admission.borrow() == Admission::Member
+            && core.progress.borrow().origin.as_ref() == Some(origin)
+    }
+
+    /// Since when the node is isolated, if it is.
+    #[must_use]
+    pub fn isolated_since(&self) -> Option<Timestamp> {
+        self.core.isolation.since()
+    }
+
     /// Where the node stands.
     #[must_use]
     pub fn status(&self) -> RegionStatus {
@@ -130,12 +177,43 @@ impl Region {
                 alarms.push(Alarm { code: "refused", text, since: refusal.since });
                 State::Refused { reason }
             }
-            Admission::Waiting | Admission::Member => match core.freshness.since_quorum(core) {
-                None => State::Starting { founded: core.membership().is_some() },
-                Some(since) if since < core.limits.isolation_after => State::Region,
-                Some(_) => State::NoQuorum,
-            },
+            Admission::Waiting | Admission::Member | Admission::Joining { .. } => {
+                match core.isolation.since() {
+                    Some(since) => State::Isolated { since },
+                    None if core.isolation.was_confirmed() => State::Region,
+                    None => State::Starting { founded: core.belongs() },
+                }
+            }
         };
+        if let State::Isolated { since } = state {
+            let text = match core.limits.isolation_writes {
+                IsolationWrites::Journal => {
+                    "this node is cut off from its region: reads go on, and writes go into a \
+                     journal of its own"
+                }
+                IsolationWrites::Refuse => {
+                    "this node is cut off from its region: reads go on, and writes are refused"
+                }
+            };
+            alarms.push(Alarm { code: "isolated", text: text.to_owned(), since });
+        }
+        if let Admission::Joining { why, since } = *core.admission.borrow() {
+            let text = match why {
+                Why::Empty => "this node's disk is new: it fills itself, and does not vote yet",
+                Why::SetBack => {
+                    "this node's disk was set back to old contents: it fills itself, and does not \
+                     vote yet"
+                }
+                Why::Recovered(_) => {
+                    "this node's region was recovered without it: it joins again, and does not \
+                     vote yet"
+                }
+                Why::Uninvited => {
+                    "this node is no voter of its region: `chartmesh node add` lets it in"
+                }
+            };
+            alarms.push(Alarm { code: "joining", text: text.to_owned(), since });
+        }
         let (term, last_log) = core.raft().map_or((0, 0), |raft| {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -148,26 +226,10 @@ impl Region {
         RegionStatus { state, leader, term, origin, last_log, applied, members, alarms }
     }
 
-    /// Finishes what this node is deciding, and hands leadership over if it has it.
+    /// Finishes what this node is deciding, and hands leadership over if it has it. It leads no more
+    /// from then on.
     pub async fn drain(&self) {
-        let deadline = Instant::now() + DRAIN;
-        // Without a quorum what is in flight may never be decided.
-        if tokio::time::timeout_at(deadline, self.core.queue.drain()).await.is_err() {
-            tracing::warn!("what is in flight was not decided in time");
-        }
-        while let Some(successor) = successor(&self.core) {
-            let Some(raft) = self.core.raft() else { return };
-            tracing::info!(successor, "handing leadership over");
-            let handed = async {
-                raft.trigger().transfer_leader(successor).await?;
-                self.core.until(|core| core.leadership().is_none()).await;
-                Ok::<(), Fatal<TypeConfig>>(())
-            };
-            if !matches!(tokio::time::timeout_at(deadline, handed).await, Ok(Ok(()))) {
-                tracing::warn!("leadership was not handed over in time");
-                return;
-            }
-        }
+        handover::drain(&self.core).await;
     }
 
     /// Ends it.
@@ -190,6 +252,25 @@ impl Region {
             }
         }
     }
+}
+
+/// What runs beside the deciding.
+fn beside(core: &Arc<Core>, appended: Arc<Notify>, founds: bool) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(handover::keep_off(Arc::clone(core)));
+    tasks.spawn(handover::mind_clock(Arc::clone(core)));
+    tasks.spawn(isolation::keep_asking(Arc::clone(core)));
+    tasks.spawn(isolation::keep_looking(Arc::clone(core)));
+    tasks.spawn(purge::keep_purging(Arc::clone(core)));
+    tasks.spawn(greet(Arc::clone(core)));
+    tasks.spawn(watch_over(Arc::clone(core)));
+    if founds {
+        tasks.spawn(recovery::decide_again(Arc::clone(core)));
+    }
+    if core.blocking == Blocking::Inline {
+        tasks.spawn(sync_inline(Arc::clone(core), appended));
+    }
+    tasks
 }
 
 /// The Raft id of this disk; drawn if it is new.
@@ -223,65 +304,19 @@ fn identify(setup: &Setup, pristine: bool) -> Result<u64, Corrupt> {
     Ok(raft_id)
 }
 
-/// Whom to hand leadership to, if this node has it: the voter whose log is the longest among those
-/// that answer.
-fn successor(core: &Core) -> Option<u64> {
-    core.leadership()?;
-    let metrics = core.raft()?.metrics();
-    let metrics = metrics.borrow_watched();
-    let reachable: Vec<u64> = core
-        .peers
-        .status(core)
-        .into_iter()
-        .filter(|member| member.name != core.me && member.reachable)
-        .filter_map(|member| member.raft_id)
-        .collect();
-    let matched = metrics.replication.as_ref()?.iter();
-    let matched = matched.filter(|(id, _)| reachable.contains(id));
-    matched.max_by_key(|(_, matched)| matched.as_ref().map(|log| log.index)).map(|(id, _)| *id)
-}
-
-/// Asks the leader how fresh the region's feed is.
-async fn ask(core: Arc<Core>) {
-    use proto::ask_response::Answer;
-    loop {
-        let asked = core.now();
-        let answer = match core.leader() {
-            Some((_, leader)) if leader == core.me => core.freshness.answer(&core),
-            Some((_, leader)) => {
-                let mut client = client(&core, &leader, Purpose::Heartbeat);
-                let answer = client.ask(proto::AskRequest {});
-                let answer = tokio::time::timeout(2 * ASK_EVERY, answer).await;
-                answer.ok().and_then(Result::ok).and_then(|answer| {
-                    match answer.into_inner().answer? {
-                        Answer::Freshness(freshness) => Some(freshness),
-                        Answer::NotLeader(_) => None,
-                    }
-                })
-            }
-            None => None,
-        };
-        match answer {
-            Some(answer) => {
-                core.freshness.learn(&core, asked, &answer);
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-            None => tokio::time::sleep(ASK_EVERY / 5).await,
-        }
-    }
-}
-
-/// Keeps an eye on the other voters.
+/// Keeps an eye on the other voters; a leader tells them what all have acknowledged.
 async fn greet(core: Arc<Core>) {
     loop {
-        core.peers.greet(&core).await;
+        core.promises.learn(&core, &Promises::told_to(&core));
+        let greetings = core.peers.greet(&core).await;
+        members::heed(&core, &greetings);
         tokio::time::sleep(2 * ASK_EVERY).await;
     }
 }
 
 /// Notices when Raft dies. One that was told to stop has not.
 async fn watch_over(core: Arc<Core>) {
-    core.until(|_| true).await;
+    core.until(|core| core.raft().is_some()).await;
     let Some(raft) = core.raft() else { return };
     let mut metrics = raft.metrics();
     loop {

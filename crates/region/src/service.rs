@@ -2,27 +2,34 @@
 //! the connection belongs to.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chartmesh_record::NodeName;
+use chartmesh_record::{Cursor, NodeName, mutant};
 use chartmesh_wire::proto::raft_server::{self, RaftServer};
 use chartmesh_wire::proto::region_server::{self, RegionServer};
-use chartmesh_wire::{decode_command, encode_outcome, proto, region as wire};
+use chartmesh_wire::raft::{decode_cursor, encode_cursor};
+use chartmesh_wire::{
+    MAX_COMMAND_BYTES, OPERATOR, PeerIdentity, decode_command, encode_outcome, proto,
+    region as wire,
+};
 use futures::{Stream, StreamExt, stream};
 use openraft::ReadPolicy;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
-    append_from, appended_to, membership_to, transfer_from, transferred_to, vote_request_from,
-    vote_response_to,
+    append_from, appended_to, log_id_to, membership_to, snapshot_from, transfer_from,
+    transferred_to, vote_request_from, vote_response_to, vote_to,
 };
 use crate::core::Core;
-use crate::decider::{Load, Verdict};
-use crate::limits::{BATCH_BYTES, MESSAGE_BYTES, PIECE_BYTES};
+use crate::decider::{Load, Queue, Room, Verdict};
+use crate::forward::unless_lacking;
+use crate::limits::{BATCH_BYTES, FEED_WAIT, MESSAGE_BYTES, PIECE_BYTES};
 use crate::peers::myself;
-use crate::setup::PeerIdentity;
+use crate::state_machine::Covered;
 use crate::types::Raft;
+use crate::{isolation, members};
 
 /// What the node offers to the other nodes of its region.
 /// Clones are handles to the same.
@@ -63,9 +70,20 @@ impl Services {
         }
     }
 
+    /// The node of this region at the other end.
+    fn node<T>(&self, request: &Request<T>) -> Result<NodeName, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        let peer = peer.ok_or_else(|| refused(None, "the connection has no identity"))?;
+        if self.0.nodes().any(|node| *node == peer.0) {
+            Ok(peer.0.clone())
+        } else {
+            Err(refused(Some(&peer.0), "not a node of this region"))
+        }
+    }
+
     /// Raft, for a message that is meant for this disk.
     fn raft_for(&self, to: u64) -> Result<Raft, Status> {
-        if to != self.0.raft_id {
+        if to != self.0.raft_id() {
             return Err(Status::failed_precondition("meant for another disk of this node"));
         }
         let raft = self.0.raft().cloned();
@@ -113,7 +131,7 @@ impl raft_server::Raft for Services {
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let peer = self.peer(&request)?;
-        let raft = self.raft_for(self.0.raft_id)?;
+        let raft = self.raft_for(self.0.raft_id())?;
         // Why the stream of requests has ended before its time.
         let broken: Arc<Mutex<Option<Status>>> = Arc::default();
         let note = Arc::clone(&broken);
@@ -178,10 +196,46 @@ impl raft_server::Raft for Services {
         let message = request.into_inner();
         let raft = self.raft_for(message.to)?;
         self.claims(&peer, leader_of(message.from.as_ref()))?;
+        if *self.0.draining.borrow() {
+            return Err(Status::unavailable("this node is about to stop"));
+        }
         let transfer =
             transfer_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let response = raft.handle_transfer_leader(transfer).await.map_err(fatal)?;
         Ok(Response::new(transferred_to(&response)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<proto::SnapshotRequest>,
+    ) -> Result<Response<proto::SnapshotResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        let raft = self.raft_for(message.to)?;
+        self.claims(&peer, leader_of(message.vote.as_ref()))?;
+        let (vote, covered) =
+            snapshot_from(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.hold(&covered).await?;
+        let index = covered.position.entries();
+        let response =
+            raft.install_full_snapshot(vote, covered.into_snapshot()).await.map_err(fatal)?;
+        tracing::info!(%peer, index, "this node goes on from a snapshot");
+        Ok(Response::new(proto::SnapshotResponse { vote: Some(vote_to(&response.vote)) }))
+    }
+}
+
+impl Services {
+    /// Waits until this node holds what a snapshot is about, on its disk: only then Raft may count on
+    /// it.
+    async fn hold(&self, covered: &Covered) -> Result<(), Status> {
+        let core = &self.0;
+        if mutant("snapshot-without-its-data") {
+            return Ok(());
+        }
+        if !core.feeds.hold(covered.feeds.clone(), FEED_WAIT).await {
+            return Err(Status::unavailable("the feeds have not arrived that far yet"));
+        }
+        core.blocking.run(|| core.store.sync()).map_err(fatal)
     }
 }
 
@@ -191,21 +245,28 @@ impl region_server::Region for Services {
         &self,
         request: Request<proto::HelloRequest>,
     ) -> Result<Response<proto::HelloResponse>, Status> {
-        let peer = self.peer(&request)?;
+        let peer = self.node(&request)?;
         let message = request.into_inner();
         let named = message.node.as_ref().map(|node| node.name.as_str());
         if named != Some(peer.as_str()) || message.region != self.0.region.as_str() {
             return Err(refused(Some(&peer), "it greets in another name"));
         }
-        let membership = self.0.membership();
-        // One that has promised something must not be taken for one that knows no group.
-        if membership.is_none() && (self.0.log.last().is_some() || self.0.log.vote().is_some()) {
-            return Err(Status::unavailable("this node does not know yet whom its log belongs to"));
+        let core = &self.0;
+        let asker = message.node.as_ref().map_or(0, |node| node.id);
+        if !message.promises.is_empty() && core.voters.iter().any(|voter| voter.name == peer) {
+            core.promises.learn(core, &message.promises);
         }
+        let membership = core.stored_membership();
+        let at = membership.as_ref().and_then(|stored| stored.log_id().as_ref().map(log_id_to));
         Ok(Response::new(proto::HelloResponse {
-            region: self.0.region.to_string(),
-            node: Some(myself(&self.0)),
-            membership: membership.as_ref().map(membership_to),
+            region: core.region.to_string(),
+            node: Some(myself(core)),
+            membership: membership.map(|stored| membership_to(stored.membership())),
+            warm: core.warm.origin().map(|origin| origin.to_string()).unwrap_or_default(),
+            membership_at: at,
+            holds_log: core.log.last().is_some() || core.log.vote().is_some(),
+            promise: core.promises.of(asker).map(|promise| promise.encode(asker)),
+            recovery: core.recovery.load(Ordering::Acquire),
         }))
     }
 
@@ -213,10 +274,13 @@ impl region_server::Region for Services {
         &self,
         request: Request<Streaming<proto::SubmitRequest>>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
-        let peer = self.peer(&request)?;
-        let load = receive(request.into_inner(), &peer).await?;
+        let peer = self.node(&request)?;
+        // Before anything is kept: whether it is for this node, and whether there is room.
         let verdict = match self.0.leadership() {
-            Some(_) => self.0.queue.decide(load).await,
+            Some(_) => match receive(&self.0.queue, request.into_inner(), &peer).await? {
+                Some(received) => decide(&self.0, received).await,
+                None => Verdict::Overloaded,
+            },
             None => Verdict::NotLeader,
         };
         let leader = || self.0.leader().map(|(_, name)| name.to_string()).unwrap_or_default();
@@ -228,55 +292,125 @@ impl region_server::Region for Services {
         request: Request<proto::LinearizeRequest>,
     ) -> Result<Response<proto::LinearizeResponse>, Status> {
         use proto::linearize_response::Answer;
-        self.peer(&request)?;
-        let answer = match read_index(&self.0).await {
-            Some(index) => Answer::Index(index),
-            None => match self.0.leader() {
-                Some((_, leader)) if leader != self.0.me => {
-                    Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
-                }
-                _ => Answer::NoQuorum(proto::Nothing {}),
-            },
+        self.node(&request)?;
+        let mut feeds = Vec::new();
+        let mut index = read_index(&self.0).await;
+        if let Some(at) = index {
+            match self.0.applied_feeds(at).await {
+                Some(held) => feeds = held.iter().map(encode_cursor).collect(),
+                None => index = None,
+            }
+        }
+        let answer = match (index, self.0.leader()) {
+            (Some(index), _) => Answer::Index(index),
+            (None, Some((_, leader))) if leader != self.0.me => {
+                Answer::NotLeader(proto::NotLeader { leader: leader.to_string() })
+            }
+            (None, _) => Answer::NoQuorum(proto::Nothing {}),
         };
-        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer) }))
+        Ok(Response::new(proto::LinearizeResponse { answer: Some(answer), feeds }))
     }
 
     async fn ask(
         &self,
         request: Request<proto::AskRequest>,
     ) -> Result<Response<proto::AskResponse>, Status> {
-        use proto::ask_response::Answer;
-        self.peer(&request)?;
-        let known = self.0.leadership().and_then(|_| self.0.freshness.answer(&self.0));
-        let answer = known.map_or_else(
-            || {
+        let peer = self.node(&request)?;
+        Ok(Response::new(isolation::answer(&self.0, &peer, request.get_ref())))
+    }
+
+    async fn join(
+        &self,
+        request: Request<proto::JoinRequest>,
+    ) -> Result<Response<proto::JoinResponse>, Status> {
+        use proto::join_response::Answer;
+        let peer = self.peer(&request)?;
+        let node = request.into_inner().node;
+        let Some(node) = node.filter(|node| node.name == peer.as_str() && node.id != 0) else {
+            return Err(refused(Some(&peer), "it asks in another name"));
+        };
+        let answer = match self.0.leadership() {
+            Some(_) => match members::welcome(&self.0, node.id, &peer) {
+                Ok(()) => Answer::Welcome(proto::Nothing {}),
+                Err(reason) => Answer::Refused(reason),
+            },
+            None => {
                 let leader = self.0.leader().map(|(_, leader)| leader.to_string());
                 Answer::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() })
-            },
-            Answer::Freshness,
-        );
-        Ok(Response::new(proto::AskResponse { answer: Some(answer) }))
+            }
+        };
+        Ok(Response::new(proto::JoinResponse { answer: Some(answer) }))
+    }
+
+    async fn change(
+        &self,
+        request: Request<proto::ChangeRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        use proto::change_request::Change;
+        use proto::change_response::Answer;
+        let peer = request.extensions().get::<PeerIdentity>().map(|peer| peer.0.clone());
+        if peer.as_ref().map(NodeName::as_str) != Some(OPERATOR) {
+            return Err(refused(peer.as_ref(), "only the operator changes who votes"));
+        }
+        let change = request.into_inner().change;
+        let change = change.ok_or_else(|| Status::invalid_argument("it names no change"))?;
+        if self.0.leadership().is_none() {
+            let leader = self.0.leader().map(|(_, leader)| leader.to_string());
+            let answer = Answer::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() });
+            return Ok(Response::new(proto::ChangeResponse { answer: Some(answer) }));
+        }
+        let done = match change {
+            Change::Add(name) => members::invite(&self.0, &name).await,
+            Change::Remove(name) => members::remove(&self.0, &name).await,
+        };
+        let answer = done.map_or_else(Answer::Refused, Answer::Done);
+        Ok(Response::new(proto::ChangeResponse { answer: Some(answer) }))
     }
 }
 
-/// Reads a command that is passed on.
+/// A command that was passed on.
+struct Received {
+    load: Load,
+    room: Room,
+    /// By what the node that has passed it on is ahead.
+    ahead: Vec<Cursor>,
+}
+
+/// Decides a command that was passed on, over what its node holds, as far as it can be had.
+async fn decide(core: &Core, received: Received) -> Verdict {
+    let Received { load, room, ahead } = received;
+    core.catch_up_with(ahead).await;
+    let mut room = Some(room);
+    let decide = || core.queue.decide(load.clone(), room.take(), std::future::pending());
+    match core.leadership() {
+        Some(_) => unless_lacking(core, decide).await,
+        None => Verdict::NotLeader,
+    }
+}
+
+/// Reads a command that is passed on; `None` if there is no room for it.
 async fn receive(
+    queue: &Queue,
     mut stream: Streaming<proto::SubmitRequest>,
     peer: &NodeName,
-) -> Result<Load, Status> {
+) -> Result<Option<Received>, Status> {
     let bad = |why: &str| Status::invalid_argument(why.to_owned());
     let first = stream.message().await?.ok_or_else(|| bad("it is empty"))?;
     let header = first.header.ok_or_else(|| bad("the header is missing"))?;
+    let ahead = header.ahead.iter().map(decode_cursor).collect::<Result<Vec<_>, _>>();
+    let ahead = ahead.map_err(|error| bad(&error.to_string()))?;
     let length = usize::try_from(header.length).map_err(|_| bad("it is too long"))?;
-    if length > chartmesh_wire::MAX_COMMAND_BYTES {
+    if length > MAX_COMMAND_BYTES || (!header.compressed && length > BATCH_BYTES) {
         return Err(bad("it is too long"));
     }
+    let Some(mut room) = queue.reserve(length) else { return Ok(None) };
     let mut pieces = vec![first.piece];
     let mut received = pieces[0].len();
     while let Some(next) = stream.message().await? {
         received += next.piece.len();
-        if received > chartmesh_wire::MAX_COMMAND_BYTES {
-            return Err(bad("it is too long"));
+        // What cannot be compressed grows a little.
+        if received > length + PIECE_BYTES {
+            return Err(bad("it is longer than it says"));
         }
         pieces.push(next.piece);
     }
@@ -284,9 +418,11 @@ async fn receive(
         if pieces.iter().any(|piece| piece.is_empty() || piece.len() > PIECE_BYTES) {
             return Err(bad("a piece is empty or too long"));
         }
-        return Ok(Load::Big { pieces, length });
+        let load = Load::Big { pieces, length };
+        room.shrink(load.size());
+        return Ok(Some(Received { load, room, ahead }));
     }
-    if length > BATCH_BYTES || received != length {
+    if received != length {
         return Err(bad("it is not as long as it says"));
     }
     let bytes: Bytes = if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() };
@@ -298,7 +434,8 @@ async fn receive(
     if !command.is_sound() {
         return Err(unreadable("a link leads nowhere"));
     }
-    Ok(Load::Small { command: Arc::new(command), size: length })
+    let load = Load::Small { command: Arc::new(command), size: length };
+    Ok(Some(Received { load, room, ahead }))
 }
 
 /// The index up to which the log must be applied to read all that is decided by now, if this node

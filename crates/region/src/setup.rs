@@ -4,30 +4,35 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chartmesh_record::{Clock, NodeName, Random, RegionName, SiteName};
-use chartmesh_store::{RaftLog, Store};
-use tonic::transport::Channel;
+use chartmesh_record::{Clock, Cursor, NodeName, Random, RegionName, SiteName};
+use chartmesh_store::{Blocking, RaftLog, Store};
+use chartmesh_wire::Links;
+use futures::future::BoxFuture;
 
 use crate::limits::Limits;
 
 /// All that a node's part of a region is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// This node, one of the voters.
+    /// This node.
     pub me: NodeName,
     /// The region.
     pub region: RegionName,
-    /// The voters that the topology names, this node included.
+    /// The voters that the topology names, this node included if it is one.
     pub voters: Vec<Member>,
+    /// The region's nodes that only follow feeds, this node included if it is one.
+    pub mirrors: Vec<Member>,
     /// How far apart they are.
     pub profile: Profile,
     /// Whether to found the region. At a node that belongs to a group already it does nothing.
     pub found: bool,
     /// The node's state.
     pub store: Store,
-    /// The node's Raft log.
+    /// The node's Raft log; a mirror's stays empty.
     pub log: RaftLog,
-    /// The ways to the other voters.
+    /// The feeds that the node follows.
+    pub feeds: Arc<dyn Feeds>,
+    /// The ways to the other nodes.
     pub links: Arc<dyn Links>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -64,45 +69,32 @@ pub enum Profile {
     Wan200,
 }
 
-/// Where work runs that takes long, such as the application of a big change set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocking {
-    /// On a thread that the runtime gives up for it (needs the multi-threaded runtime).
-    Pool,
-    /// Where it stands: for a simulation on one thread.
-    Inline,
-}
+/// What a region needs of the feeds that its node follows: a port that `node` fills.
+pub trait Feeds: Debug + Send + Sync + 'static {
+    /// Waits until the node holds all these places, or a longer part of their feeds; asks for what
+    /// lacks at once, and gives up after a while. Says whether it holds them.
+    fn hold(&self, cursors: Vec<Cursor>, within: Duration) -> BoxFuture<'_, bool>;
 
-/// What a connection carries. Each purpose has its own connection, so that none waits for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Purpose {
-    /// Log entries: much, in a stream.
-    Raft,
-    /// Heartbeats, votes, hand-overs and questions: little, at once.
-    Heartbeat,
-    /// Writes that are passed on to the leader.
-    Forward,
-}
+    /// The places by which the node is ahead of what another is known to hold.
+    fn ahead_of(&self, peer: &NodeName) -> Vec<Cursor>;
 
-/// The ways to the other voters: a port that `node` fills.
-pub trait Links: Debug + Send + Sync + 'static {
-    /// A channel to a voter, that connects when it is used and again after it broke. It should
-    /// notice within a second that the other end is gone, and its HTTP/2 windows should fit
-    /// 8 MiB.
-    fn channel(&self, peer: &NodeName, purpose: Purpose) -> Channel;
-}
+    /// Waits until all reachable nodes of the same site hold a place on synced disks, at the most so
+    /// long. Says how many disks do, this node's included.
+    fn copies(&self, at: Cursor, within: Duration) -> BoxFuture<'_, usize>;
 
-/// The node at the other end of a connection, from its certificate. The accept loop puts it into
-/// the extensions of every request; a call without it is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerIdentity(pub NodeName);
+    /// Whether the node's clock is further from most others' than it may be.
+    fn clock_off(&self) -> bool;
+
+    /// Whether anybody is known to hold a feed of a region.
+    fn knows(&self, region: &RegionName) -> bool;
+}
 
 /// Why a region cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The topology does not name this node as a voter.
-    #[error("{me} is not a voter of region {region}")]
-    NotVoter {
+    /// The topology does not name this node.
+    #[error("{me} is no node of region {region}")]
+    Stranger {
         /// This node.
         me: NodeName,
         /// The region.
@@ -143,15 +135,5 @@ impl Profile {
         };
         let millis = Duration::from_millis;
         Timers { heartbeat: millis(heartbeat), election: (millis(least), millis(most)) }
-    }
-}
-
-impl Blocking {
-    /// Runs work that takes long.
-    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Pool => tokio::task::block_in_place(work),
-            Self::Inline => work(),
-        }
     }
 }

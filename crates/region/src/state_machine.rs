@@ -7,8 +7,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chartmesh_record::{Cursor, Decision, Timestamp};
-use chartmesh_store::{Apply, Run, RunOutcome, Store};
+use chartmesh_record::{ChainHash, Clock, Cursor, Decision, RegionName, mutant};
+use chartmesh_store::{Apply, Blocking, Run, RunOutcome, Store};
 use chartmesh_wire::Canonical;
 use chartmesh_wire::raft::Proposal;
 use chartmesh_wire::raft::Upload;
@@ -18,35 +18,61 @@ use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::watch;
 
-use crate::limits::APPLY_BYTES;
+use crate::limits::{APPLY_BYTES, FEED_WAIT};
 use crate::position::Position;
-use crate::setup::{Blocking, Corrupt};
+use crate::setup::{Corrupt, Feeds, Setup};
 use crate::types::{Entry, Fit, LogId, Sealed, StoredMembership, TypeConfig};
 use crate::upload::Uploads;
+use crate::warm::Warm;
 
 const UNLIKE_LEADER: &str = "a change set differs from the leader's";
 
 /// The node's store as openraft sees it.
 #[derive(Debug)]
 pub(crate) struct StateMachine {
+    region: RegionName,
     store: Store,
+    feeds: Arc<dyn Feeds>,
     uploads: Uploads,
     blocking: Blocking,
     position: watch::Sender<Position>,
     snapshot: Arc<Mutex<Option<PositionSnapshot>>>,
+    clock: Arc<dyn Clock>,
+    warm: Warm,
 }
 
-/// What a snapshot holds: not the state, only how far it reaches in the region's feed. Whoever
-/// installs it holds the feed up to there already.
+/// What a snapshot holds: not the state, only how far it reaches. Whoever installs it holds the
+/// region's feeds up to there already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Covered {
-    /// How far the region's feed.
-    feed: Option<Cursor>,
-    /// The newest instant in the log.
-    at: Timestamp,
+    /// What the log has said up to there.
+    pub(crate) position: Position,
+    /// How far the region's feeds are there, the present one and earlier ones.
+    pub(crate) feeds: Vec<Cursor>,
 }
 
-type PositionSnapshot = SnapshotOf<TypeConfig, Covered>;
+pub(crate) type PositionSnapshot = SnapshotOf<TypeConfig, Covered>;
+
+impl Covered {
+    /// As openraft hands it on.
+    pub(crate) fn into_snapshot(self) -> PositionSnapshot {
+        let (last_log_id, last_membership) = (self.position.log, self.position.membership.clone());
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        PositionSnapshot { meta, snapshot: self }
+    }
+}
+
+/// The state machine, and what tells how far it is.
+pub(crate) type Opened = (StateMachine, watch::Receiver<Position>);
+
+/// Why entries are not applied.
+enum Stop {
+    /// The node cannot go on.
+    Broken(io::Error),
+    /// The entry with this place among them decides on a command whose pieces are not in the log:
+    /// what became of it comes by its feed, up to here.
+    Lacking(usize, Cursor),
+}
 
 /// What some entries do, gathered for one disk batch.
 struct Gathered {
@@ -59,32 +85,59 @@ struct Gathered {
 enum EntryFit {
     Run(usize),
     Known(Fit),
+    /// What it does is not known here: its change set comes by its feed, up to here.
+    Lacking(Cursor),
 }
 
 impl StateMachine {
     /// Goes on where the store is. The receiver tells how far it is.
-    pub(crate) fn open(
-        store: Store,
-        uploads: Uploads,
-        blocking: Blocking,
-    ) -> Result<(Self, watch::Receiver<Position>), Corrupt> {
-        let position = store.applied().map_or_else(|| Ok(Position::start()), Position::decode)?;
+    pub(crate) fn open(setup: &Setup, uploads: Uploads, warm: Warm) -> Result<Opened, Corrupt> {
+        let applied = setup.store.applied();
+        let position = applied.map_or_else(|| Ok(Position::start()), Position::decode)?;
         let (position, progress) = watch::channel(position);
-        Ok((Self { store, uploads, blocking, position, snapshot: Arc::default() }, progress))
+        let state = Self {
+            region: setup.region.clone(),
+            store: setup.store.clone(),
+            feeds: Arc::clone(&setup.feeds),
+            uploads,
+            blocking: setup.blocking,
+            position,
+            snapshot: Arc::default(),
+            clock: Arc::clone(&setup.clock),
+            warm,
+        };
+        Ok((state, progress))
+    }
+
+    /// Begins anew, outside of any group: before Raft starts.
+    pub(crate) fn begin_at(&self, position: Position) {
+        self.position.send_replace(position);
     }
 
     /// Applies entries in one disk batch. Says how each fits.
-    fn apply_all(&self, entries: Vec<Entry>) -> io::Result<Vec<Fit>> {
+    fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Fit>, Stop> {
         let position = self.position.borrow().clone();
         let mut gathered = Gathered { runs: Vec::new(), fits: Vec::new(), position };
-        for entry in entries {
-            let fit = self.gather(entry, &mut gathered)?;
+        let mut live = Vec::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let proposed = matches!(entry.payload, EntryPayload::Normal(_));
+            let term = entry.log_id.leader_id.term;
+            let fit = match self.gather(entry.clone(), &mut gathered).map_err(Stop::Broken)? {
+                EntryFit::Lacking(after) => return Err(Stop::Lacking(place, after)),
+                fit => fit,
+            };
+            if proposed {
+                live.push((term, gathered.position.origin.clone()));
+            }
             gathered.fits.push(fit);
         }
         let Gathered { runs, fits, position } = gathered;
-        let apply = Apply { runs, applied: Some(position.encode()) };
-        let applied = self.store.apply(apply).map_err(io::Error::other)?;
+        let arrived = self.clock.wall();
+        let apply = Apply { runs, applied: Some(position.encode()), arrived };
+        let broken = |error| Stop::Broken(io::Error::other(error));
+        let applied = self.store.apply(apply).map_err(broken)?;
         let fits = fits.into_iter().map(|fit| match fit {
+            EntryFit::Lacking(after) => Err(differs(UNLIKE_LEADER, &after)),
             EntryFit::Known(fit) => Ok(fit),
             EntryFit::Run(run) => match &applied.runs[run] {
                 RunOutcome::Held { .. } => Ok(Fit::Applied),
@@ -92,7 +145,8 @@ impl StateMachine {
                 RunOutcome::Forked { held } => Err(differs("the feed is forked", held)),
             },
         });
-        let fits = fits.collect::<io::Result<_>>()?;
+        let fits = fits.collect::<io::Result<_>>().map_err(Stop::Broken)?;
+        live.iter().for_each(|(term, origin)| self.warm.applied(*term, origin.as_ref()));
         self.position.send_replace(position);
         Ok(fits)
     }
@@ -119,14 +173,18 @@ impl StateMachine {
             Proposal::Begin { origin, continues, at } => {
                 position.note(at);
                 let stands = continues.as_ref().map(|cursor| &cursor.origin);
-                if stands != position.origin.as_ref() {
+                // Whoever knows of no feed of the region has just joined it, or begun it.
+                if position.origin.is_some() && stands != position.origin.as_ref() {
                     return Ok(EntryFit::Known(Fit::Misfit));
                 }
                 position.origin = Some(origin);
                 return Ok(EntryFit::Known(Fit::Applied));
             }
-            Proposal::Statement { at } => {
-                position.note(at);
+            Proposal::Statement { statement } => {
+                position.note(statement.at);
+                if Some(&statement.feed.origin) == position.origin.as_ref() {
+                    position.statement = Some(statement);
+                }
                 return Ok(EntryFit::Known(Fit::Applied));
             }
             Proposal::Part { upload, complete, .. } => {
@@ -145,9 +203,13 @@ impl StateMachine {
             Proposal::Decided { extends, upload, parts, decision, hash } => {
                 position.note(decision.at);
                 let fits = |change: &Canonical| extends.extend(change.bytes()).hash == hash;
-                let change = self.decided(upload, &parts, &decision, fits)?;
-                let change = change.ok_or_else(|| differs(UNLIKE_LEADER, &extends))?;
-                Run { extends, changes: vec![change] }
+                match self.decided(upload, &parts, &decision, fits)? {
+                    Some(change) => Run { extends, changes: vec![change] },
+                    None if self.uploads.are_held(&parts) => {
+                        return Err(differs(UNLIKE_LEADER, &extends));
+                    }
+                    None => return self.without_parts(extends, hash, &gathered.position),
+                }
             }
         };
         if Some(&run.extends.origin) != position.origin.as_ref() {
@@ -157,7 +219,29 @@ impl StateMachine {
         Ok(EntryFit::Run(gathered.runs.len() - 1))
     }
 
-    /// The change set that a decision makes of a big command, if it is the one decided.
+    /// What the decision on a command does whose pieces the log does not hold any more: this voter has
+    /// gone on from a snapshot that lies between them.
+    fn without_parts(
+        &self,
+        extends: Cursor,
+        hash: ChainHash,
+        position: &Position,
+    ) -> io::Result<EntryFit> {
+        let held = self.store.cursor(&extends.origin);
+        let after = Cursor { seq: extends.seq.next(), hash, origin: extends.origin.clone() };
+        if Some(&extends.origin) != position.origin.as_ref() {
+            return Ok(EntryFit::Known(Fit::Misfit));
+        }
+        if held == extends {
+            return Ok(EntryFit::Lacking(after));
+        }
+        let there = self.store.chain(&after.origin, after.seq).map_err(io::Error::other)?;
+        let fit = if there == Some(hash) { Fit::Applied } else { Fit::Misfit };
+        Ok(EntryFit::Known(fit))
+    }
+
+    /// The change set that a decision makes of a big command, if it is the one decided; `None` also if
+    /// its pieces are not in the log.
     fn decided(
         &self,
         upload: u64,
@@ -167,6 +251,7 @@ impl StateMachine {
     ) -> io::Result<Option<Canonical>> {
         let prepared = match self.uploads.take(upload) {
             Some(prepared) => prepared,
+            None if !self.uploads.are_held(parts) => return Ok(None),
             None => self.uploads.read(parts).map_err(io::Error::other)?,
         };
         if let Some(change) = prepared.change.filter(&fits) {
@@ -178,6 +263,9 @@ impl StateMachine {
 
     /// Puts a big command together ahead of its decision, beside what goes on.
     fn prepare(&self, upload: u64, parts: Upload) {
+        if !self.uploads.are_held(&parts) {
+            return;
+        }
         let (uploads, blocking) = (self.uploads.clone(), self.blocking);
         tokio::spawn(async move {
             let readied = blocking.run(|| uploads.read(&parts)).map_err(Arc::new);
@@ -229,10 +317,30 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if chunk.is_empty() {
                 return Ok(());
             }
-            let fits = self.blocking.run(|| self.apply_all(chunk))?;
-            for (responder, fit) in responders.into_iter().zip(fits) {
-                if let Some(responder) = responder {
-                    responder.send(fit);
+            let mut responders = responders.into_iter();
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let (now, lacking) = match self.blocking.run(|| self.apply_all(rest)) {
+                    Ok(fits) => (fits, None),
+                    Err(Stop::Broken(error)) => return Err(error),
+                    Err(Stop::Lacking(0, after)) => (Vec::new(), Some(after)),
+                    Err(Stop::Lacking(place, _)) => {
+                        match self.blocking.run(|| self.apply_all(&rest[..place])) {
+                            Ok(fits) => (fits, None),
+                            Err(Stop::Broken(error)) => return Err(error),
+                            Err(Stop::Lacking(_, after)) => (Vec::new(), Some(after)),
+                        }
+                    }
+                };
+                rest = &rest[now.len()..];
+                for (fit, responder) in now.into_iter().zip(&mut responders) {
+                    if let Some(responder) = responder {
+                        responder.send(fit);
+                    }
+                }
+                if let Some(after) = lacking {
+                    tracing::info!(at = %after.seq, "a big change is taken from its feed");
+                    self.feeds.hold(vec![after], FEED_WAIT).await;
                 }
             }
         }
@@ -240,11 +348,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> Self {
         Self {
+            region: self.region.clone(),
+            feeds: Arc::clone(&self.feeds),
             store: self.store.clone(),
             uploads: self.uploads.clone(),
             blocking: self.blocking,
             position: self.position.clone(),
             snapshot: self.snapshot.clone(),
+            clock: Arc::clone(&self.clock),
+            warm: self.warm.clone(),
         }
     }
 
@@ -253,20 +365,21 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMetaOf<TypeConfig>,
         covered: Covered,
     ) -> io::Result<()> {
-        if let Some(feed) = &covered.feed
-            && self.store.cursor(&feed.origin).seq < feed.seq
+        let lacks = |feed: &&Cursor| self.store.cursor(&feed.origin).seq < feed.seq;
+        if let Some(feed) = covered.feeds.iter().find(lacks)
+            && !mutant("snapshot-without-its-data")
         {
             return Err(differs("the feed is not held", feed));
         }
-        let position = Position {
-            log: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-            origin: covered.feed.as_ref().map(|feed| feed.origin.clone()),
-            at: covered.at,
-        };
-        let apply = Apply { runs: Vec::new(), applied: Some(position.encode()) };
-        self.store.apply(apply).map_err(io::Error::other)?;
-        self.position.send_replace(position);
+        let applied = Some(covered.position.encode());
+        let apply = Apply { applied, ..Apply::default() };
+        // The log is purged up to there next.
+        let kept = self.blocking.run(|| {
+            self.store.apply(apply).map_err(io::Error::other)?;
+            self.store.sync().map_err(io::Error::other)
+        });
+        kept?;
+        self.position.send_replace(covered.position.clone());
         self.set_snapshot(PositionSnapshot { meta: meta.clone(), snapshot: covered });
         Ok(())
     }
@@ -281,11 +394,13 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 
     async fn build_snapshot(&mut self) -> io::Result<PositionSnapshot> {
         let position = self.position.borrow().clone();
-        let feed = position.origin.as_ref().map(|origin| self.store.cursor(origin));
-        let snapshot = PositionSnapshot {
-            meta: SnapshotMeta { last_log_id: position.log, last_membership: position.membership },
-            snapshot: Covered { feed, at: position.at },
-        };
+        // The log may be purged up to here: what is applied must be on the disk.
+        if !mutant("purge-beyond-synced") {
+            self.blocking.run(|| self.store.sync()).map_err(io::Error::other)?;
+        }
+        let feeds = self.store.horizon().into_values();
+        let feeds = feeds.filter(|feed| feed.origin.name() == self.region.0).collect();
+        let snapshot = Covered { position, feeds }.into_snapshot();
         self.set_snapshot(snapshot.clone());
         Ok(snapshot)
     }

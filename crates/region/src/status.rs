@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chartmesh_record::{NodeName, Origin, Timestamp};
+use chartmesh_record::{Alarm, NodeName, Origin, Timestamp};
 
 /// What a node knows of its region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,11 @@ pub enum State {
     },
     /// A quorum has answered lately.
     Region,
-    /// No quorum has answered for longer than `isolation.after`: writes are refused for now.
-    NoQuorum,
+    /// No quorum has answered for longer than `isolation.after`: writes go into a journal.
+    Isolated {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The node must not take part.
     Refused {
         /// Why not.
@@ -55,24 +58,4 @@ pub struct MemberStatus {
     pub reachable: bool,
     /// How long that answer took.
     pub rtt: Option<Duration>,
-}
-
-/// Something that somebody should look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    /// Which, for machines.
-    pub code: &'static str,
-    /// What, for people.
-    pub text: String,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// Up to which instant a node knows all that its region has decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AsOf {
-    /// The instant, by the clock of the leader that named it.
-    pub instant: Timestamp,
-    /// How long ago that was: measured, never computed from two clocks.
-    pub age: Duration,
 }

@@ -20,6 +20,13 @@ pub struct Accepted {
 pub enum Durability {
     /// The loss of any minority of the region's voters.
     Region,
+    /// The loss of all but one of these disks, at the node's site.
+    Site {
+        /// How many hold it.
+        copies: usize,
+    },
+    /// Nothing but what the node's own disk survives.
+    Node,
 }
 
 /// Why a command is not acknowledged, by what the caller can do.
@@ -54,6 +61,11 @@ pub enum Reason {
     /// No quorum.
     #[error("no quorum of the region answers")]
     NoQuorum,
+    /// The node is isolated, and set to refuse writes meanwhile.
+    #[error(
+        "this node is cut off from its region and takes no writes (isolation.writes = \"refuse\")"
+    )]
+    Isolated,
     /// Too much is waiting.
     #[error("too many writes are waiting")]
     Overloaded,

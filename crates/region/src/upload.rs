@@ -92,6 +92,12 @@ impl Uploads {
         kept.remove(place).and_then(|(_, readied)| readied.ok())
     }
 
+    /// Whether the log holds all pieces of a command.
+    pub(crate) fn are_held(&self, parts: &Upload) -> bool {
+        let first = self.log.purged().map_or(0, |purged| purged.index + 1);
+        parts.indexes.iter().all(|&index| index >= first)
+    }
+
     /// Puts a command together from its pieces in the log.
     pub(crate) fn read(&self, parts: &Upload) -> Result<Prepared, Corrupt> {
         let corrupt = |reason: String| Corrupt { what: "a command in parts", reason };
@@ -109,13 +115,20 @@ impl Uploads {
                 _ => return Err(corrupt(format!("entry {index} is no part"))),
             }
         }
-        let command = expand(&pieces, parts.length).map_err(|e| corrupt(e.to_string()))?;
-        let command = decode_command(command).map_err(|e| corrupt(e.to_string()))?;
-        if !command.is_sound() {
-            return Err(corrupt("a link leads nowhere".to_owned()));
-        }
+        let command = join(&pieces, parts.length)?;
         Ok(Prepared { command: Arc::new(command), change: None })
     }
+}
+
+/// Puts a command together from its pieces.
+pub(crate) fn join(pieces: &[Bytes], length: usize) -> Result<Command, Corrupt> {
+    let corrupt = |reason: String| Corrupt { what: "a command in parts", reason };
+    let command = expand(pieces, length).map_err(|e| corrupt(e.to_string()))?;
+    let command = decode_command(command).map_err(|e| corrupt(e.to_string()))?;
+    if !command.is_sound() {
+        return Err(corrupt("a link leads nowhere".to_owned()));
+    }
+    Ok(command)
 }
 
 /// Compresses an encoded command and cuts it into pieces.

@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Read,
     VersionRead,
     History,
+    Conflicts,
     Create,
     Update,
     Delete,
@@ -22,10 +23,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Read,
         Self::VersionRead,
         Self::History,
+        Self::Conflicts,
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -39,6 +41,7 @@ impl Kind {
             Self::Read => "read",
             Self::VersionRead => "vread",
             Self::History => "history",
+            Self::Conflicts => "conflicts",
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",

@@ -14,13 +14,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::base::Base;
 use crate::body::BodyError;
+use crate::conflict::tagged;
 use crate::document::{
     Coding, Details, EntryHead, EntryResponse, IntegerExtension, Issue, OperationOutcome, render,
 };
 use crate::http_date;
 use crate::path::Misdirected;
+use crate::preference::Preferences;
 use crate::refusal::Refusal;
 
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const CONFLICT: HeaderName = HeaderName::from_static("chartmesh-conflict");
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json;charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -34,6 +37,8 @@ pub(crate) struct Answer {
     status: StatusCode,
     stamp: Option<Stamp>,
     location: Option<(ResourceKey, VersionId)>,
+    /// The heads of the resource, where the client has to know of them.
+    conflict: Option<HeaderValue>,
     content: Content,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -69,7 +74,8 @@ pub(crate) enum Told {
 
 impl Answer {
     fn new(status: StatusCode, content: Content) -> Self {
-        Self { status, stamp: None, location: None, content, headers: Vec::new() }
+        let headers = Vec::new();
+        Self { status, stamp: None, location: None, conflict: None, content, headers }
     }
 
     /// A version of a resource.
@@ -120,9 +126,21 @@ impl Answer {
         self
     }
 
-    /// Names the heads of a resource, if they are in conflict.
-    pub(crate) fn with_conflict<'v>(self, heads: impl Iterator<Item = &'v VersionId>) -> Self {
-        self.with(CONFLICT, tag_list(heads))
+    /// Says which preferences have shaped it.
+    pub(crate) fn applying(self, preferences: Preferences) -> Self {
+        match preferences.applied() {
+            Some(applied) => self.with(PREFERENCE_APPLIED, applied),
+            None => self,
+        }
+    }
+
+    /// Says that the resource is in conflict: names its heads, and tags what is read of it.
+    pub(crate) fn in_conflict(mut self, heads: &Heads) -> Self {
+        if let Content::Resource(resource) = &self.content {
+            self.content = Content::Resource(tagged(resource));
+        }
+        self.conflict = tag_list(heads);
+        self
     }
 
     /// The response to a request of its own.
@@ -144,6 +162,7 @@ impl Answer {
             let location = format!("{}/{key}/_history/{version}", base.url());
             headers.insert(LOCATION, ascii(location));
         }
+        headers.extend(self.conflict.map(|heads| (CONFLICT, heads)));
         headers.extend(self.headers);
         let mut response = Response::new(body.map_or_else(Body::empty, Body::from));
         *response.status_mut() = self.status;
@@ -154,9 +173,11 @@ impl Answer {
     /// The entry of a bundle that answers one, and its resource.
     pub(crate) fn into_entry(self, base: &Base<'_>) -> (EntryHead, Option<Bytes>) {
         let reason = self.status.canonical_reason().unwrap_or_default();
+        // An entry has no headers.
+        let warning = self.conflict.as_ref().map(conflict_warning);
         let (outcome, resource) = match self.content {
-            Content::Nothing => (None, None),
-            Content::Resource(bytes) => (None, Some(bytes)),
+            Content::Nothing => (warning, None),
+            Content::Resource(bytes) => (warning, Some(bytes)),
             Content::Outcome(outcome) => (Some(outcome), None),
         };
         let stamp = self.stamp.as_ref();
@@ -232,19 +253,15 @@ impl Refusal {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 answer.headers.push((RETRY_AFTER, ascii(seconds.to_string())));
             }
-            Self::Overloaded | Self::Stale { .. } | Self::TooSlow { .. } => {
+            Self::Overloaded | Self::Stale(_) | Self::TooSlow { .. } => {
                 answer.headers.push((RETRY_AFTER, BUSY_RETRY_AFTER_S.into()));
             }
-            Self::Gone { version, at, .. } => {
+            Self::Gone { version, at, conflict, .. } => {
                 answer.stamp = Some(Stamp { version: version.clone(), at: Some(*at) });
+                answer.conflict = conflict.as_ref().and_then(tag_list);
             }
             Self::Rejected(Rejection { reason, .. }) => {
-                let heads = heads(reason).filter(|heads| heads.current().is_some());
-                answer.headers.extend(
-                    heads.map(|heads| {
-                        (CONFLICT, tag_list(heads.distinct().map(|head| &head.version)))
-                    }),
-                );
+                answer.conflict = heads(reason).and_then(tag_list);
             }
             _ => {}
         }
@@ -269,9 +286,7 @@ impl Refusal {
             }
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
             Self::Rejected(rejection) => rejection_sort(&rejection.reason),
-            Self::Unavailable(_) | Self::Stale { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "transient")
-            }
+            Self::Unavailable(_) | Self::Stale(_) => (StatusCode::SERVICE_UNAVAILABLE, "transient"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "throttled"),
             Self::TooSlow { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Self::Unknown { .. } | Self::UnknownVersion { .. } => {
@@ -412,15 +427,34 @@ fn done(effect: Effect, written: Option<&(ResourceKey, Stamp)>) -> OperationOutc
     OperationOutcome { issue: vec![issue] }
 }
 
-/// The heads as the value of `If-Match`.
-fn tag_list<'v>(versions: impl Iterator<Item = &'v VersionId>) -> HeaderValue {
-    ascii(versions.map(|version| format!("W/\"{version}\"")).collect::<Vec<_>>().join(", "))
+/// What goes with an entry whose resource is in conflict.
+fn conflict_warning(heads: &HeaderValue) -> OperationOutcome {
+    let heads = heads.to_str().unwrap_or_default();
+    let issue = Issue {
+        extension: Vec::new(),
+        severity: "warning",
+        code: "conflict",
+        details: Details {
+            coding: None,
+            text: format!("several versions stand beside each other: {heads}"),
+        },
+        diagnostics: None,
+        expression: Vec::new(),
+    };
+    OperationOutcome { issue: vec![issue] }
+}
+
+/// The heads that have arrived as the value of `If-Match`; `None` if there are none.
+fn tag_list(heads: &Heads) -> Option<HeaderValue> {
+    let tags: Vec<String> =
+        heads.distinct().map(|head| format!("W/\"{}\"", head.version)).collect();
+    (!tags.is_empty()).then(|| ascii(tags.join(", ")))
 }
 
 fn tag(version: &VersionId) -> HeaderValue {
     ascii(format!("W/\"{version}\""))
 }
 
-fn ascii(text: String) -> HeaderValue {
+pub(crate) fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("names, numbers and URLs are plain ASCII")
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::get;
+use chartmesh_mirror::Mirror;
 use chartmesh_record::{Clock, Place, Random, RegionName};
 use chartmesh_region::{Blocking, Region};
 use chartmesh_store::Store;
@@ -22,6 +23,8 @@ pub struct Api {
     pub store: Store,
     /// Where writes are decided.
     pub region: Region,
+    /// How fresh what the node holds is.
+    pub mirror: Mirror,
     /// The region's name.
     pub region_name: RegionName,
     /// The node, and its site.

@@ -5,6 +5,7 @@
 //! side by side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::answer::Answer;
 use crate::body::{Received, receive};
 use crate::condition::Cached;
 use crate::document::{BundleHead, BundleWriter};
+use crate::freshness::Look;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::media;
@@ -46,7 +48,12 @@ enum Lane {
 
 impl Server {
     /// `POST [base]`
-    pub(crate) async fn bundle(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Refusal> {
+    pub(crate) async fn bundle(
+        &self,
+        asked: &Asked<'_>,
+        body: Body,
+        look: &mut Arc<Look>,
+    ) -> Result<Answer, Refusal> {
         let headers = &asked.parts.headers;
         media::sends_json(headers)?;
         let Received { bytes, _place } =
@@ -58,9 +65,13 @@ impl Server {
         drop(bytes);
         match bundle {
             PostedBundle::Transaction(operations) => {
+                self.look_again(look);
                 self.transaction(asked, identity, operations).await
             }
-            PostedBundle::Batch(entries) => self.batch(asked, identity, entries).await,
+            PostedBundle::Batch(entries) => {
+                self.await_freshness(asked.preferences, look).await?;
+                self.batch(asked, identity, entries).await
+            }
         }
     }
 
@@ -81,8 +92,8 @@ impl Server {
                 told.collect::<Result<_, _>>()?,
             ))
         })?;
-        let answer = Answer::document(response);
-        Ok(Mark::of(&accepted).put_on(answer, asked.preferences))
+        let answer = Answer::document(response).applying(asked.preferences.of_writes());
+        Ok(Mark::of(&accepted).put_on(answer))
     }
 
     async fn batch(
@@ -91,7 +102,6 @@ impl Server {
         identity: Identity,
         entries: Vec<Result<BatchEntry, Invalid>>,
     ) -> Result<Answer, Refusal> {
-        self.await_freshness(asked.preferences).await?;
         let mut lanes: BTreeMap<Lane, Vec<Queued>> = BTreeMap::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let step = entry.map_err(Refusal::from).and_then(Step::of);
@@ -110,8 +120,8 @@ impl Server {
         let answers = done.into_iter().map(|(_, answer, _)| answer).collect();
         let answer = Answer::document(respond("batch-response", asked, answers));
         Ok(match mark {
-            Some(mark) => mark.put_on(answer, asked.preferences),
-            None => answer,
+            Some(mark) => mark.put_on(answer).applying(asked.preferences),
+            None => answer.applying(asked.preferences.of_reads()),
         })
     }
 

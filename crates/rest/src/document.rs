@@ -104,6 +104,63 @@ pub(crate) struct EntryResponse {
     pub(crate) outcome: Option<OperationOutcome>,
 }
 
+/// An entry of a searchset without its resource, which matches.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Match {
+    search: Search,
+}
+
+#[derive(Debug, Serialize)]
+struct Search {
+    mode: &'static str,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { mode: "match" }
+    }
+}
+
+/// A Parameters resource.
+#[derive(Debug, Serialize)]
+#[serde(tag = "resourceType", rename = "Parameters")]
+pub(crate) struct Parameters {
+    pub(crate) parameter: Vec<Parameter>,
+}
+
+/// A parameter: a value, or parts.
+#[derive(Debug, Serialize)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    #[serde(flatten)]
+    pub(crate) value: Option<ParameterValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) part: Vec<Self>,
+}
+
+/// The value of a parameter.
+#[derive(Debug, Serialize)]
+pub(crate) enum ParameterValue {
+    #[serde(rename = "valueBoolean")]
+    Boolean(bool),
+    #[serde(rename = "valueCode")]
+    Code(&'static str),
+    #[serde(rename = "valueId")]
+    Id(String),
+    #[serde(rename = "valueInstant")]
+    Instant(String),
+    #[serde(rename = "valueReference")]
+    Reference(Reference),
+    #[serde(rename = "valueString")]
+    Text(String),
+}
+
+/// A reference to a resource.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reference {
+    pub(crate) reference: String,
+}
+
 /// The bytes of what the server writes.
 pub(crate) fn render(document: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(document).expect("shapes of strings and numbers can be written")
@@ -124,8 +181,8 @@ impl BundleWriter {
         Self { out, empty: true }
     }
 
-    /// Adds an entry with this resource.
-    pub(crate) fn entry(&mut self, head: &EntryHead, resource: Option<&[u8]>) {
+    /// Adds an entry with this resource. The head is an object that is not empty.
+    pub(crate) fn entry(&mut self, head: &impl Serialize, resource: Option<&[u8]>) {
         self.out.extend_from_slice(if self.empty { br#","entry":["# } else { b"," });
         self.empty = false;
         let head = render(head);

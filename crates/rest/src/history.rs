@@ -3,7 +3,7 @@
 //! The link to the next page names the last version of this one, so it holds at every node and
 //! after a restart.
 
-use chartmesh_record::{Effect, ResourceKey};
+use chartmesh_record::{Effect, ResourceKey, VersionId};
 use chartmesh_store::{Store, StoredVersion};
 
 use crate::answer::{Answer, history_status};
@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 pub(crate) fn instance(
     store: &Store,
     key: &ResourceKey,
-    page: &Page,
+    page: &Page<VersionId>,
     base: &Base<'_>,
 ) -> Result<Answer, Refusal> {
     // One more than is shown: whether there are more, and what was there before.
@@ -69,7 +69,12 @@ fn head(
     }
 }
 
-fn link(relation: &'static str, key: &ResourceKey, page: &Page, base: &Base<'_>) -> Link {
+fn link(
+    relation: &'static str,
+    key: &ResourceKey,
+    page: &Page<VersionId>,
+    base: &Base<'_>,
+) -> Link {
     let mut url = format!("{}/{key}/_history?_count={}", base.url(), page.count);
     if let Some(after) = &page.after {
         url = format!("{url}&page={after}");

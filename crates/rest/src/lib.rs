@@ -12,6 +12,8 @@ mod base;
 mod body;
 mod bundle;
 mod condition;
+mod conflict;
+mod conflicts;
 mod document;
 mod freshness;
 mod history;

@@ -53,6 +53,8 @@ impl Limits {
     pub const BATCH_PARALLEL: usize = 32;
     /// How long the free space of the disk is taken as known.
     pub const FREE_SPACE_KEPT: Duration = Duration::from_secs(1);
+    /// The most entries of `Chartmesh-As-Of`.
+    pub const AS_OF_ENTRIES: usize = 32;
     /// How long the headers about freshness are taken as known; ages are rounded up by it.
     pub const FRESHNESS_KEPT: Duration = Duration::from_millis(20);
 }

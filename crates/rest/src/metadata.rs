@@ -44,6 +44,17 @@ struct Rest {
     documentation: &'static str,
     resource: Vec<Served>,
     interaction: [Interaction; 2],
+    operation: [Operation; 1],
+}
+
+/// An operation, at the level at which it stands.
+#[derive(Serialize)]
+struct Operation {
+    name: &'static str,
+    /// What identifies it. There is no OperationDefinition to be fetched.
+    definition: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    documentation: Option<&'static str>,
 }
 
 /// What is served of one type.
@@ -61,6 +72,7 @@ struct Served {
     conditional_update: bool,
     conditional_delete: &'static str,
     reference_policy: [&'static str; 3],
+    operation: [Operation; 1],
 }
 
 #[derive(Serialize)]
@@ -85,6 +97,7 @@ pub(crate) fn statement(about: &About<'_>) -> Bytes {
             documentation: DOCUMENTATION,
             resource: ResourceType::all().map(served).collect(),
             interaction: ["transaction", "batch"].map(|code| Interaction { code }),
+            operation: [conflicts(Some(CONFLICTS))],
         }],
     })
     .into()
@@ -106,14 +119,27 @@ fn served(kind: ResourceType) -> Served {
         // References are kept as they are sent and not followed; those between the entries of a
         // transaction are rewritten.
         reference_policy: ["literal", "logical", "local"],
+        operation: [conflicts(None)],
     }
+}
+
+fn conflicts(documentation: Option<&'static str>) -> Operation {
+    let definition = "urn:chartmesh:operation:conflicts";
+    Operation { name: "conflicts", definition, documentation }
 }
 
 const DOCUMENTATION: &str = "Every node of the mesh answers from its own copy; the headers \
     Chartmesh-State and Chartmesh-As-Of say how fresh it is. Reads of what the region has committed: \
-    Prefer: chartmesh-consistency=linearizable. Retries that write once: Idempotency-Key. Criteria \
-    of conditional interactions: _id and identifier. There are no searches yet. Clients are not \
-    authenticated.";
+    Prefer: chartmesh-consistency=linearizable; reads of what is not too old: Prefer: \
+    chartmesh-max-staleness=SECONDS. What a write survives: Chartmesh-Durability. Where versions \
+    stand beside each other, reads carry the tag urn:chartmesh|conflict and the header \
+    Chartmesh-Conflict, which names them: sent back as If-Match it resolves the conflict. Retries \
+    that write once: Idempotency-Key. Criteria of conditional interactions: _id and identifier. \
+    There are no searches yet. Clients are not authenticated.";
+
+const CONFLICTS: &str = "GET [base]/$conflicts, [base]/[type]/$conflicts and \
+    [base]/[type]/[id]/$conflicts: what is in conflict, oldest first, as a searchset of Parameters, \
+    one per conflict. Parameters: _count.";
 
 #[cfg(test)]
 mod tests {

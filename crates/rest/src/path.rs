@@ -5,12 +5,14 @@
 //! this server does not have.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::str::FromStr;
 
 use chartmesh_record::{
     Criteria, InvalidCriteria, InvalidResourceId, ResourceId, ResourceKey, ResourceType,
     UnknownResourceType, VersionId,
 };
+use chartmesh_store::{ConflictKey, ConflictScope};
 use http::Method;
 
 use crate::limits::Limits;
@@ -32,7 +34,9 @@ pub(crate) enum Reading {
     /// `GET [type]/[id]/_history/[vid]`
     Version(ResourceKey, VersionId),
     /// `GET [type]/[id]/_history`
-    History(ResourceKey, Page),
+    History(ResourceKey, Page<VersionId>),
+    /// `GET $conflicts`, `GET [type]/$conflicts`, `GET [type]/[id]/$conflicts`
+    Conflicts(ConflictScope, Page<ConflictKey>),
     /// `GET metadata`
     Metadata,
 }
@@ -52,17 +56,17 @@ pub(crate) enum Writing {
     DeleteWhere(Criteria),
 }
 
-/// Which page of a history.
+/// Which page of a list whose entries have such names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Page {
+pub(crate) struct Page<K> {
     /// How many entries.
     pub(crate) count: usize,
-    /// The last version of the page before.
-    pub(crate) after: Option<VersionId>,
+    /// The last entry of the page before.
+    pub(crate) after: Option<K>,
 }
 
-impl Page {
-    /// The newest versions, as many as a page usually has.
+impl<K> Page<K> {
+    /// The first entries, as many as a page usually has.
     pub(crate) fn first() -> Self {
         Self { count: Limits::PAGE_ENTRIES, after: None }
     }
@@ -101,6 +105,7 @@ enum Place {
     Instance(ResourceKey),
     History(ResourceKey),
     Version(ResourceKey, VersionId),
+    Conflicts(ConflictScope),
 }
 
 /// The parameters of a query, in order, decoded one by one.
@@ -182,7 +187,12 @@ pub(crate) fn interaction(
         (Place::Version(key, version), "GET" | "HEAD") => {
             Interaction::Read(Reading::Version(key, version))
         }
-        (Place::History(_) | Place::Version(..), _) => return wrong("GET, HEAD"),
+        (Place::Conflicts(scope), "GET" | "HEAD") => {
+            Interaction::Read(Reading::Conflicts(scope, page(query)?))
+        }
+        (Place::History(_) | Place::Version(..) | Place::Conflicts(_), _) => {
+            return wrong("GET, HEAD");
+        }
     };
     let unknown = if strict && reading { query.other_than(PAGING) } else { None };
     unknown.map_or(Ok(interaction), |name| Err(Misdirected::Parameter { name }))
@@ -201,6 +211,7 @@ fn criteria(kind: ResourceType, query: &Query<'_>) -> Result<Criteria, Misdirect
 fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
     let nowhere = || Misdirected::Nowhere { path: path.to_owned() };
     let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let (above, last) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
     let mut segments = trimmed.split('/');
     let [first, second, third, fourth, fifth] = std::array::from_fn(|_| segments.next());
     let first = decode(first.unwrap_or_default());
@@ -213,6 +224,7 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
         ("metadata", [None, ..]) => return Ok(Place::Metadata),
         ("_history", [None, ..]) => return Err(NOT_SUPPORTED_HISTORY),
         ("_search", [None, ..]) => return Err(NOT_SUPPORTED_SEARCH),
+        _ if decode(last) == "$conflicts" => return conflicts(above, reading),
         _ if trimmed.contains("/$") || trimmed.starts_with('$') => {
             return Err(Misdirected::NotSupported { what: "this operation" });
         }
@@ -246,6 +258,17 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
     }
 }
 
+/// The conflicts of what this path names.
+fn conflicts(above: &str, reading: bool) -> Result<Place, Misdirected> {
+    let scope = match place(above, reading)? {
+        Place::Base => ConflictScope::All,
+        Place::Type(kind) => ConflictScope::Type(kind),
+        Place::Instance(key) => ConflictScope::Resource(key),
+        _ => return Err(Misdirected::NotSupported { what: "this operation" }),
+    };
+    Ok(Place::Conflicts(scope))
+}
+
 const NOT_SUPPORTED_SEARCH: Misdirected = Misdirected::NotSupported { what: "searches" };
 const NOT_SUPPORTED_HISTORY: Misdirected =
     Misdirected::NotSupported { what: "the history of a type or of the whole system" };
@@ -254,21 +277,33 @@ fn is_type(text: &str) -> bool {
     text.parse::<ResourceType>().is_ok()
 }
 
-/// The page of a history that is asked for. A parameter that would select versions is refused, for
-/// an answer that ignores it would say something else than what was asked.
-fn page(query: &Query<'_>) -> Result<Page, Misdirected> {
+/// The page of a list that is asked for. A parameter that would select entries is refused, for an
+/// answer that ignores it would say something else than what was asked.
+fn page<K: FromStr>(query: &Query<'_>) -> Result<Page<K>, Misdirected> {
     if let Some(name) = query.other_than(PAGING) {
         return Err(Misdirected::Parameter { name });
     }
     let bad = |name, value: Cow<'_, str>| Misdirected::Value { name, value: value.into_owned() };
     let count =
         query.value("_count").map(|text| text.parse::<usize>().map_err(|_| bad("_count", text)));
-    let after =
-        query.value("page").map(|text| text.parse::<VersionId>().map_err(|_| bad("page", text)));
+    let after = query.value("page").map(|text| text.parse::<K>().map_err(|_| bad("page", text)));
     Ok(Page {
         count: count.transpose()?.unwrap_or(Limits::PAGE_ENTRIES).min(Limits::PAGE_ENTRIES_MAX),
         after: after.transpose()?,
     })
+}
+
+/// Percent-encoding of a value in a query.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("a string takes whatever is written");
+        }
+    }
+    out
 }
 
 /// Percent-decoding, with `+` for a space. What is no valid encoding stays as it is.
@@ -308,12 +343,21 @@ mod tests {
         #[test]
         fn any_path_and_query_is_understood_or_refused(
             method in "GET|PUT|POST|DELETE|PATCH|X",
-            path in "(Patient|metadata|_history|%|\\$|[a-zA-Z%./_-]{0,9}|/){0,7}",
+            path in "(Patient|metadata|_history|%|\\$|\\$conflicts|[a-zA-Z%./_-]{0,9}|/){0,7}",
             query in prop::option::of("([_a-z%+0-9]{0,8}[=&]?){0,5}"),
             strict: bool,
         ) {
             let method = method.parse().unwrap();
             let _ = interaction(&method, &path, &Query::new(query.as_deref()), strict);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_survives_its_encoding(text in ".{0,20}") {
+            let encoded = encode(&text);
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'&'));
+            prop_assert_eq!(decode(&encoded), text);
         }
     }
 
@@ -372,13 +416,21 @@ mod tests {
             )),
         );
         check("PUT Patient/a-1.B", Interaction::Write(Writing::Update(key.clone())));
-        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key)));
+        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key.clone())));
         check("POST Patient", Interaction::Write(Writing::Create(kind("Patient"))));
         check(
             "PUT Patient?identifier=a%7C1&_format=json",
             Interaction::Write(Writing::UpdateWhere(criteria.clone())),
         );
         check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
+        let patients = kind("Patient");
+        let conflicts =
+            |scope: ConflictScope| Interaction::Read(Reading::Conflicts(scope, Page::first()));
+        check("GET $conflicts", conflicts(ConflictScope::All));
+        check("GET %24conflicts/", conflicts(ConflictScope::All));
+        check("HEAD Patient/$conflicts", conflicts(ConflictScope::Type(patients)));
+        let scope = ConflictScope::Resource(key);
+        check("GET Patient/a-1.B/$conflicts?_format=json", conflicts(scope));
         check("GET metadata", Interaction::Read(Reading::Metadata));
         check("POST ", Interaction::Bundle);
         check("POST /", Interaction::Bundle);
@@ -396,6 +448,8 @@ mod tests {
         check("PATCH Patient/1", "GET, HEAD, PUT, DELETE");
         check("DELETE Patient/1/_history", "GET, HEAD");
         check("PUT Patient/1/_history/1-pac.7h2k4m9qzx", "GET, HEAD");
+        check("POST $conflicts", "GET, HEAD");
+        check("DELETE Patient/1/$conflicts", "GET, HEAD");
     }
 
     #[test]
@@ -427,6 +481,11 @@ mod tests {
             "this server does not support searches within a compartment yet",
         );
         check("GET Patient/1/$everything", "this server does not support this operation yet");
+        check("GET metadata/$conflicts", "this server does not support this operation yet");
+        check("GET $conflicts/$conflicts", "this server does not support this operation yet");
+        check("GET $conflicts?kind=update", r#"parameter "kind" cannot be used here"#);
+        check("GET $conflicts?page=x", r#""x" cannot be the value of parameter "page""#);
+        check("GET Patiens/$conflicts", r#""Patiens" is not a resource type of FHIR R4"#);
         assert!(matches!(parse(&format!("GET Patient/{long}")), Err(Misdirected::NoSuchId(_))));
         assert!(matches!(parse("PUT Patient/a_b"), Err(Misdirected::BadId(_))));
         assert!(matches!(parse("DELETE Patient"), Err(Misdirected::Criteria(_))));

@@ -15,15 +15,24 @@ pub(crate) fn current(
     key: &ResourceKey,
     cached: &Cached,
 ) -> Result<Answer, Refusal> {
-    let Some(Current { stored, in_conflict }) = store.read(key)? else {
-        return Err(Refusal::Unknown { key: key.clone() });
-    };
-    let answer = version_answer(key, stored, cached)?;
-    if !in_conflict {
-        return Ok(answer);
+    loop {
+        let Some(Current { stored, in_conflict }) = store.read(key)? else {
+            return Err(Refusal::Unknown { key: key.clone() });
+        };
+        if !in_conflict {
+            return version_answer(key, stored, cached);
+        }
+        let heads = store.heads(key)?;
+        if heads.in_conflict() && is_current(&heads, &stored.version) {
+            return conflict_answer(key, stored, cached, &heads);
+        }
+        // It was written between the two looks.
     }
-    let heads: Heads = store.heads(key)?;
-    Ok(answer.with_conflict(heads.distinct().map(|head| &head.version)))
+}
+
+/// Whether plain reads return this version.
+pub(crate) fn is_current(heads: &Heads, version: &VersionId) -> bool {
+    heads.current().is_some_and(|head| head.version == *version)
 }
 
 /// `GET [type]/[id]/_history/[vid]`
@@ -39,6 +48,22 @@ pub(crate) fn version(
     }
 }
 
+fn conflict_answer(
+    key: &ResourceKey,
+    stored: StoredVersion,
+    cached: &Cached,
+    heads: &Heads,
+) -> Result<Answer, Refusal> {
+    match version_answer(key, stored, cached) {
+        Ok(answer) => Ok(answer.in_conflict(heads)),
+        // Beside a deletion stands what has not arrived.
+        Err(Refusal::Gone { key, version, at, .. }) => {
+            Err(Refusal::Gone { key, version, at, conflict: Some(heads.clone()) })
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
 fn version_answer(
     key: &ResourceKey,
     stored: StoredVersion,
@@ -46,7 +71,7 @@ fn version_answer(
 ) -> Result<Answer, Refusal> {
     let StoredVersion { version, at, content } = stored;
     let Some(content) = content else {
-        return Err(Refusal::Gone { key: key.clone(), version, at });
+        return Err(Refusal::Gone { key: key.clone(), version, at, conflict: None });
     };
     let stamp = Stamp { version, at: Some(at) };
     if cached.holds(&stamp.version, at) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chartmesh_record::{
-    Invalid, InvalidCriteria, Rejection, ResourceId, ResourceKey, ResourceType, Timestamp,
+    Heads, Invalid, InvalidCriteria, Rejection, ResourceId, ResourceKey, ResourceType, Timestamp,
     VersionId,
 };
 use chartmesh_region::{SubmitError, Unavailable};
@@ -11,6 +11,7 @@ use chartmesh_store::Corrupt;
 
 use crate::body::BodyError;
 use crate::condition::InvalidHeader;
+use crate::freshness::Stale;
 use crate::media::{NotAcceptable, UnsupportedMediaType};
 use crate::path::Misdirected;
 
@@ -46,9 +47,9 @@ pub(crate) enum Refusal {
     #[error("{key} has no version {version}")]
     UnknownVersion { key: ResourceKey, version: VersionId },
     #[error("{key} is deleted, since version {version} of {at}")]
-    Gone { key: ResourceKey, version: VersionId, at: Timestamp },
-    #[error("this node's copy is as of {} ago, which is more than {limit:?}", show_age(*.age))]
-    Stale { age: Option<Duration>, limit: Duration },
+    Gone { key: ResourceKey, version: VersionId, at: Timestamp, conflict: Option<Heads> },
+    #[error(transparent)]
+    Stale(#[from] Stale),
     #[error(
         "less than {reserve_bytes} bytes are free on this node's disk: it takes no writes until \
          there are more; reads go on"
@@ -62,10 +63,6 @@ pub(crate) enum Refusal {
     Store(#[from] Corrupt),
     #[error("the request has met a fault of the server, which is written down in its log")]
     Fault,
-}
-
-fn show_age(age: Option<Duration>) -> String {
-    age.map_or("an unknown time".to_owned(), |age| format!("{:.1} s", age.as_secs_f64()))
 }
 
 fn show_id(id: Option<&ResourceId>) -> String {

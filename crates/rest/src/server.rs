@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
@@ -28,7 +29,8 @@ use crate::answer::Answer;
 use crate::api::Api;
 use crate::base::Base;
 use crate::condition::Cached;
-use crate::freshness::Freshness;
+use crate::freshness::{Look, Looks};
+use crate::identity::Draw;
 use crate::limits::Limits;
 use crate::media;
 use crate::metadata::{self, About};
@@ -36,7 +38,7 @@ use crate::path::{self, Interaction, Misdirected, Query, Reading, Writing};
 use crate::preference::Preferences;
 use crate::refusal::Refusal;
 use crate::room::Room;
-use crate::{history, read};
+use crate::{conflicts, history, read};
 
 /// The parts that serve a node's clients.
 #[derive(Debug)]
@@ -44,8 +46,9 @@ pub(crate) struct Server {
     pub(crate) api: Api,
     pub(crate) big_bodies: Semaphore,
     pub(crate) room: Room,
+    pub(crate) draw: Draw,
     in_flight: Semaphore,
-    freshness: Freshness,
+    looks: Looks,
     account: Account,
     statement: Bytes,
 }
@@ -77,7 +80,8 @@ impl Server {
             in_flight: Semaphore::new(api.limits.in_flight),
             big_bodies: Semaphore::new(api.limits.big_bodies),
             room: Room::default(),
-            freshness: Freshness::default(),
+            draw: Draw::new(&*api.random),
+            looks: Looks::new(api.region_name.clone()),
             account: Account::new(),
             api,
         }
@@ -85,7 +89,9 @@ impl Server {
 
     /// Answers a request, whatever happens.
     pub(crate) async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let started = self.api.clock.monotonic();
+        let clock = &self.api.clock;
+        let started = clock.monotonic();
+        let mut look = self.look(started);
         let (parts, body) = request.into_parts();
         let base = Base::of(&parts);
         let mut kind = Kind::Other;
@@ -94,7 +100,7 @@ impl Server {
             Ok(_place) => match self.begin(&parts, &base, &mut kind) {
                 Ok(Begun::Answered(answer)) => Ok(answer),
                 Ok(Begun::Waits(asked, interaction)) => {
-                    Box::pin(self.go_on(asked, interaction, body)).await
+                    Box::pin(self.go_on(asked, interaction, body, &mut look)).await
                 }
                 Err(refusal) => Err(refusal),
             },
@@ -109,14 +115,24 @@ impl Server {
         if parts.method == Method::HEAD {
             response = without_body(response);
         }
-        let Api { region, region_name, clock, .. } = &self.api;
-        let look = || (region.status().state, region.as_of());
-        self.freshness.stamp(response.headers_mut(), &**clock, region_name, look);
-        let took = clock.monotonic().saturating_sub(started);
+        let now = clock.monotonic();
+        look.stamp(response.headers_mut(), now);
+        let took = now.saturating_sub(started);
         let status = response.status();
         self.account.note(kind, status, took);
         tracing::debug!(method = %parts.method, path = parts.uri.path(), %status, ?took, "answered");
         response
+    }
+
+    /// Where the node stands at this time.
+    fn look(&self, now: Duration) -> Arc<Look> {
+        let Api { region, mirror, .. } = &self.api;
+        self.looks.look(now, || (region.status().state, mirror.freshness()))
+    }
+
+    /// Where the node stands now: before what is read next is read.
+    pub(crate) fn look_again(&self, look: &mut Arc<Look>) {
+        *look = self.look(self.api.clock.monotonic());
     }
 
     /// Answers what can be answered without waiting, with panics caught.
@@ -143,21 +159,29 @@ impl Server {
         catch_unwind(work).unwrap_or_else(|panic| self.fault(parts, &*panic))
     }
 
-    /// Answers what has to wait, within the limit of time and with panics caught.
+    /// Answers what has to wait, within the limit of time and with panics caught. The look is taken
+    /// again after each wait, before anything is read.
     async fn go_on(
         &self,
         asked: Asked<'_>,
         interaction: Interaction,
         body: Body,
+        look: &mut Arc<Look>,
     ) -> Result<Answer, Refusal> {
         let work = async {
             match interaction {
                 Interaction::Read(reading) => {
-                    self.await_freshness(asked.preferences).await?;
-                    self.read(&reading, &Cached::of(&asked.parts.headers)?, asked.base)
+                    self.await_freshness(asked.preferences, look).await?;
+                    let cached = Cached::of(&asked.parts.headers)?;
+                    let answer = self.read(&reading, &cached, asked.base)?;
+                    Ok(answer.applying(asked.preferences.of_reads()))
                 }
-                Interaction::Write(writing) => self.write(&asked, body, writing).await,
-                Interaction::Bundle => self.bundle(&asked, body).await,
+                Interaction::Write(writing) => {
+                    let written = self.write(&asked, body, writing).await;
+                    self.look_again(look);
+                    written
+                }
+                Interaction::Bundle => self.bundle(&asked, body, look).await,
             }
         };
         let limit = self.api.limits.request_time;
@@ -189,21 +213,26 @@ impl Server {
             Reading::History(key, page) => {
                 self.beside(|| history::instance(store, key, page, base))
             }
+            Reading::Conflicts(scope, page) => {
+                self.beside(|| conflicts::list(store, scope, page, base))
+            }
             Reading::Metadata => Ok(Answer::document(self.statement.clone())),
         }
     }
 
     /// Waits until the store is as fresh as the client demands, or says that it is not.
-    pub(crate) async fn await_freshness(&self, preferences: Preferences) -> Result<(), Refusal> {
+    pub(crate) async fn await_freshness(
+        &self,
+        preferences: Preferences,
+        look: &mut Arc<Look>,
+    ) -> Result<(), Refusal> {
         if preferences.linearizable {
             Box::pin(self.api.region.linearize()).await?;
         }
-        let Some(limit) = preferences.max_staleness else { return Ok(()) };
-        let age = self.api.region.as_of().map(|as_of| as_of.age);
-        if age.is_some_and(|age| age <= limit) {
-            Ok(())
-        } else {
-            Err(Refusal::Stale { age, limit })
+        self.look_again(look);
+        match preferences.staleness {
+            Some(staleness) => Ok(look.suffices(staleness)?),
+            None => Ok(()),
         }
     }
 
@@ -256,6 +285,7 @@ impl Interaction {
             Self::Read(Reading::Current(_)) => Kind::Read,
             Self::Read(Reading::Version(..)) => Kind::VersionRead,
             Self::Read(Reading::History(..)) => Kind::History,
+            Self::Read(Reading::Conflicts(..)) => Kind::Conflicts,
             Self::Read(Reading::Metadata) => Kind::Metadata,
             Self::Write(Writing::Create(_)) => Kind::Create,
             Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,

@@ -14,20 +14,20 @@ use chartmesh_record::{
 use chartmesh_region::{Accepted, Durability};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::answer::{Answer, Stamp, Told};
+use crate::answer::{Answer, Stamp, Told, ascii};
 use crate::api::Api;
 use crate::body::receive;
 use crate::condition::{self, InvalidHeader};
-use crate::identity::{self, IF_NONE_EXIST, Identity};
+use crate::identity::{IF_NONE_EXIST, Identity};
 use crate::media;
 use crate::path::Writing;
-use crate::preference::{Echo, Preferences};
+use crate::preference::Echo;
+use crate::read::is_current;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
 
 const DURABILITY: HeaderName = HeaderName::from_static("chartmesh-durability");
 const APPLIED: HeaderName = HeaderName::from_static("chartmesh-applied");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 impl Server {
     /// Carries out one write.
@@ -53,17 +53,14 @@ impl Server {
         let accepted = self.submit(identity, Action::One(operation)).await?;
         let entry = accepted.outcome.entries.first().expect("one outcome per operation");
         let answer = self.tell(entry, accepted.outcome.at, preferences.echo.unwrap_or_default())?;
-        Ok(Mark::of(&accepted).put_on(answer, *preferences))
+        Ok(Mark::of(&accepted).put_on(answer).applying(preferences.of_writes()))
     }
 
     /// The identity of a request with this body.
     pub(crate) fn identity(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Identity, Refusal> {
         let parts = asked.parts;
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        Ok(Identity {
-            request: identity::request_id(&parts.headers, &*self.api.random)?,
-            digest: identity::digest(parts.method.as_str(), target, &parts.headers, body),
-        })
+        Ok(Identity::of(parts.method.as_str(), target, &parts.headers, body, &self.draw)?)
     }
 
     /// Has a command decided, unless the disk is nearly full.
@@ -100,7 +97,14 @@ impl Server {
             None => told_without(echo),
         };
         let stamp = Stamp { version: version.clone(), at };
-        Ok(Answer::written(*effect, Some((key.clone(), stamp)), told))
+        let answer = Answer::written(*effect, Some((key.clone(), stamp)), told);
+        if *effect == Effect::Read {
+            let heads = self.api.store.heads(key)?;
+            if heads.in_conflict() && is_current(&heads, version) {
+                return Ok(answer.in_conflict(&heads));
+            }
+        }
+        Ok(answer)
     }
 }
 
@@ -123,22 +127,36 @@ impl Mark {
 
     /// Of several: the least.
     pub(crate) fn and(self, other: Self) -> Self {
-        let Durability::Region = other.durability;
-        Self { applied: self.applied && other.applied, ..self }
+        Self {
+            durability: least(self.durability, other.durability),
+            applied: self.applied && other.applied,
+        }
     }
 
-    /// Says it in the headers of an answer, with the preferences that have shaped it.
-    pub(crate) fn put_on(self, answer: Answer, preferences: Preferences) -> Answer {
-        let Durability::Region = self.durability;
-        let mut answer = answer.with(DURABILITY, HeaderValue::from_static("region"));
-        if !self.applied {
-            answer = answer.with(APPLIED, HeaderValue::from_static("pending"));
-        }
-        match preferences.applied() {
-            Some(applied) => answer.with(PREFERENCE_APPLIED, applied),
-            None => answer,
+    /// Says it in the headers of an answer.
+    pub(crate) fn put_on(self, answer: Answer) -> Answer {
+        let durability = match self.durability {
+            Durability::Region => HeaderValue::from_static("region"),
+            Durability::Site { copies } => ascii(format!("site;copies={copies}")),
+            Durability::Node => HeaderValue::from_static("node"),
+        };
+        let answer = answer.with(DURABILITY, durability);
+        if self.applied {
+            answer
+        } else {
+            answer.with(APPLIED, HeaderValue::from_static("pending"))
         }
     }
+}
+
+/// What survives less.
+fn least(one: Durability, other: Durability) -> Durability {
+    let rank = |durability: &Durability| match durability {
+        Durability::Node => (0, 0),
+        Durability::Site { copies } => (1, *copies),
+        Durability::Region => (2, 0),
+    };
+    if rank(&one) <= rank(&other) { one } else { other }
 }
 
 /// What a single write asks for.
@@ -197,5 +215,26 @@ fn draft(body: &[u8], kind: ResourceType, key: Option<&ResourceKey>) -> Result<D
     match key {
         Some(key) if resource.id() != Some(&key.id) => Err(wrong_id(resource.id(), key)),
         _ => Ok(Draft { resource, links: Vec::new() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_writes_survive_what_the_weakest_of_them_survives() {
+        let ascending = [
+            Durability::Node,
+            Durability::Site { copies: 2 },
+            Durability::Site { copies: 3 },
+            Durability::Region,
+        ];
+        for (place, weaker) in ascending.into_iter().enumerate() {
+            for stronger in &ascending[place..] {
+                assert_eq!(least(weaker, *stronger), weaker);
+                assert_eq!(least(*stronger, weaker), weaker);
+            }
+        }
     }
 }

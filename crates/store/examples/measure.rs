@@ -136,7 +136,7 @@ fn write(dir: &Path, resources: &[Resource], size: usize, batch: usize) -> Resul
     let start = Instant::now();
     for run in runs {
         let applied = Some(Bytes::from_static(b"a log id"));
-        store.apply(Apply { runs: vec![run], applied })?;
+        store.apply(Apply { runs: vec![run], applied, ..Apply::default() })?;
     }
     let seconds = start.elapsed().as_secs_f64();
     println!(

@@ -5,7 +5,7 @@
 //! answer is a function of what is held, so that all nodes that apply one log do the same.
 
 use bytes::Bytes;
-use chartmesh_record::{ChainHash, Cursor, Seq};
+use chartmesh_record::{ChainHash, Cursor, Seq, Timestamp};
 use chartmesh_wire::Canonical;
 
 use crate::error::{ApplyError, Corrupt};
@@ -21,6 +21,8 @@ pub struct Apply {
     /// What the caller keeps beside them, such as how far it has applied its log; `None` leaves
     /// what is there. It must not get past a fork: where a run is forked, nothing is written.
     pub applied: Option<Bytes>,
+    /// When they arrived, by this node's clock: since then what they bring into conflict is.
+    pub arrived: Timestamp,
 }
 
 /// Successive change sets of one feed.
@@ -75,7 +77,7 @@ impl Store {
             stuck = forked && apply.applied.is_some();
             if !stuck {
                 writing.forget_requests()?;
-                writing.write(apply.applied)?;
+                writing.write(apply.applied, apply.arrived)?;
             }
             Ok(Applied { runs })
         });

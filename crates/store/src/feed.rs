@@ -1,9 +1,9 @@
 //! This module gives feeds out, in the bytes in which they came.
 
-use chartmesh_record::{ChainHash, Cursor};
+use chartmesh_record::{ChainHash, Cursor, Origin, Seq};
 use chartmesh_wire::Canonical;
 
-use crate::error::FeedError;
+use crate::error::{Corrupt, FeedError};
 use crate::keys::FeedPlace;
 use crate::reader::Reader;
 use crate::store::Store;
@@ -46,5 +46,18 @@ impl Store {
             given.push((change, hash));
         }
         Ok(given)
+    }
+
+    /// The chain of a feed up to and with a change set; `None` if the feed is not held up to there.
+    ///
+    /// # Errors
+    /// When the disk does not hold what it should.
+    pub fn chain(&self, origin: &Origin, seq: Seq) -> Result<Option<ChainHash>, Corrupt> {
+        if seq.0 == 0 {
+            return Ok(Some(ChainHash::start(origin)));
+        }
+        let code = self.inner.origins.read().expect("no holder panics").code(origin);
+        let Some(origin) = code else { return Ok(None) };
+        Reader::live(&self.inner).hash(FeedPlace { origin, seq })
     }
 }

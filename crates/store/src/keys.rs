@@ -3,19 +3,26 @@
 //! Keys sort as what they name does, so that a range of keys is a range of meaning. Decoding
 //! answers `None` where the bytes are not what encoding gives. `docs/storage.md` has a line per kind.
 
+mod conflict;
 mod count;
 mod feed;
 mod head;
+mod held_back;
 mod identifier;
+mod made;
 mod meta;
 mod origin;
 mod request;
 mod version;
 
+pub(crate) use conflict::ConflictRow;
 pub(crate) use count::CountRow;
 pub(crate) use feed::{FeedKey, HeaderRow};
 pub(crate) use head::{CurrentHead, HeadRow, HeldHead};
+pub(crate) use held_back::HeldBackRow;
 pub(crate) use identifier::IdentifierKey;
+pub(crate) use made::{CriteriaHash, DuplicateRow, MadeRow};
+pub use meta::Note;
 pub(crate) use meta::{FORMAT, MetaKey, decode_format, encode_format};
 pub(crate) use origin::{OriginCode, OriginRow};
 pub(crate) use request::RequestRow;
@@ -121,12 +128,18 @@ mod tests {
         let version = VersionRow { seq: Seq(300), index: 4, at };
         let generation = Generation(3);
         let cursor = Cursor { origin: origin(1), seq: Seq(300), hash: ChainHash([0x33; 32]) };
-        let origin_row = OriginRow { cursor, newest: at, forgotten: Seq(7) };
+        let origin_row = OriginRow { cursor: cursor.clone(), newest: at, forgotten: Seq(7) };
         let count = CountRow(Count { resources: 1, versions: 300, bytes: 70_000 });
         let with_system = (Some("urn:a".to_owned()), "1".to_owned());
         let without = (None, "x".repeat(300));
         let (kind, id) = (resource.kind, &resource.id);
         let key = VersionKey { resource: resource.clone(), generation, origin: code };
+        let criteria = CriteriaHash::of(kind, "identifier=urn:a|1");
+        let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
+        let duplicates = ConflictRow { criteria: Some(criteria), ..conflict.clone() };
+        let made = MadeRow { criteria, resource: resource.clone(), origin: code };
+        let held_back = HeldBackRow { at: cursor.clone(), bytes: b"change".as_slice().into() };
+        let duplicate = DuplicateRow { since: at, resource: resource.clone() };
         vec![
             ("feed", FeedKey::Header(change).encode(), header.encode()),
             ("feed", FeedKey::Piece(piece).encode(), b"piece".to_vec()),
@@ -140,6 +153,16 @@ mod tests {
             ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
             ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
             ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
+            ("default", ConflictRow::by_resource(&resource), conflict.encode().to_vec()),
+            ("default", conflict.by_age(), Vec::new()),
+            ("default", duplicates.by_age(), Vec::new()),
+            ("default", made.by_resource(), b"identifier=urn:a|1".to_vec()),
+            ("default", made.by_criteria(), Vec::new()),
+            ("default", DuplicateRow::key(criteria), duplicate.encode()),
+            ("default", held_back.key(), held_back.encode()),
+            ("default", MetaKey::Note(Note::Freshness).key().to_vec(), b"noted".to_vec()),
+            ("default", MetaKey::Note(Note::Promises).key().to_vec(), b"noted".to_vec()),
+            ("default", MetaKey::Note(Note::Recovery).key().to_vec(), b"noted".to_vec()),
         ]
     }
 

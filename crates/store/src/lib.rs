@@ -9,12 +9,16 @@
 //! nor Raft's rules, and it takes neither time nor randomness from anywhere.
 
 mod apply;
+mod blocking;
 mod codec;
+mod conflicts;
 mod counts;
 mod digest;
+mod duplicates;
 mod error;
 mod feed;
 mod find;
+mod held_back;
 mod keys;
 mod limits;
 mod memory;
@@ -31,12 +35,17 @@ mod wal;
 mod writing;
 
 pub use apply::{Applied, Apply, Run, RunOutcome};
+pub use blocking::Blocking;
+pub use conflicts::{
+    Conflict, ConflictHead, ConflictKey, ConflictKind, ConflictScope, InvalidConflictKey, Made,
+};
 pub use counts::{Count, Counts};
 pub use digest::StateDigest;
 pub use error::{ApplyError, Corrupt, DiskError, FeedError, LogError, OpenError};
+pub use keys::Note;
 pub use memory::Memory;
 pub use raft_log::{Done, Identity, LogId, RaftLog, Syncer};
 pub use read::{Current, StoredVersion};
 pub use snapshot::Snapshot;
-pub use store::{Options, Store};
+pub use store::{Options, Standing, Store};
 pub use verify::{Difference, Report};

@@ -301,9 +301,38 @@ impl RaftLog {
         Ok(())
     }
 
+    /// Forgets everything, and becomes another disk: synced when it returns. Nothing may be under way.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn reset(&self, identity: &Identity) -> Result<(), LogError> {
+        let log = self.log();
+        let _turn = log.turn.lock().expect("no holder panics");
+        let mut batch = WriteBatch::default();
+        rows::put(&log.tables, &mut batch, &Change::TruncateAfter(None));
+        for row in [Row::Vote, Row::Committed, Row::Purged] {
+            batch.delete(row.key());
+        }
+        batch.put(Row::Identity.key(), rows::encode_identity(identity));
+        log.write(batch)?;
+        *log.state() = State { identity: Some(identity.clone()), ..State::default() };
+        Ok(())
+    }
+
     /// Writes and syncs what is queued: for [`Syncer::Caller`].
     pub fn sync_pending(&self) {
         self.log().sync_queued();
+    }
+
+    /// About how many bytes its entries take on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        rows::bytes(&self.log().tables)
+    }
+
+    /// Gives back what purged entries took. It takes a while.
+    pub fn shrink(&self) {
+        rows::shrink(&self.log().tables, self.purged());
     }
 
     /// How many times the disk was synced since the log was opened.

@@ -3,10 +3,12 @@
 use std::cmp::Reverse;
 
 use bytes::Bytes;
-use chartmesh_record::{Generation, Heads, Recorded, RequestId, ResourceKey, Timestamp, VersionId};
+use chartmesh_record::{
+    Generation, Heads, Origin, Recorded, RequestId, ResourceKey, Seq, Timestamp, VersionId,
+};
 
 use crate::error::Corrupt;
-use crate::keys::{CurrentHead, HeadRow, PiecePlace, VersionKey, VersionRow};
+use crate::keys::{CurrentHead, FeedPlace, HeadRow, PiecePlace, VersionKey, VersionRow};
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
 use crate::store::{HEADS, Store, VERSIONS};
@@ -72,6 +74,18 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<StoredVersion>, Corrupt> {
         Reader::live(&self.inner).history(key, after, limit)
+    }
+
+    /// When a change set was decided; `None` if it is not held.
+    ///
+    /// # Errors
+    /// When the disk does not hold what it should.
+    pub fn decided_at(&self, origin: &Origin, seq: Seq) -> Result<Option<Timestamp>, Corrupt> {
+        let held = self.cursor(origin).seq;
+        let code = self.inner.origins.read().expect("no holder panics").code(origin);
+        let Some(origin) = code.filter(|_| seq.0 > 0 && seq <= held) else { return Ok(None) };
+        let (_, at) = Reader::live(&self.inner).request_of(FeedPlace { origin, seq })?;
+        Ok(Some(at))
     }
 
     /// What became of a request, while it is remembered.

@@ -5,13 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
-use chartmesh_record::{Cursor, Horizon, Origin};
+use chartmesh_record::{Cursor, Horizon, Origin, Seq};
 use rocksdb::{DBCompressionType, ReadOptions, WriteBatch};
+use tokio::sync::watch;
 
 use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
-use crate::keys::{CountRow, FORMAT, MetaKey, OriginCode, OriginRow, decode_format, encode_format};
+use crate::held_back::held_back;
+use crate::keys::{
+    ConflictRow, CountRow, FORMAT, MetaKey, Note, OriginCode, OriginRow, decode_format,
+    encode_format,
+};
 use crate::memory::Memory;
 use crate::origins::Origins;
 use crate::tables::{DamagedWal, Layout, Tables};
@@ -38,6 +43,12 @@ pub(crate) struct Inner {
     pub(crate) totals: RwLock<Totals>,
     /// Held while one caller applies.
     pub(crate) turn: Mutex<()>,
+    /// Goes up with everything new.
+    pub(crate) revision: watch::Sender<u64>,
+    /// How far each feed survives a power cut.
+    synced: Mutex<BTreeMap<Origin, Seq>>,
+    /// Up to where feeds are held that are not applied to their end.
+    pub(crate) held_back: RwLock<BTreeMap<Origin, Cursor>>,
 }
 
 /// What is held, summed up.
@@ -46,6 +57,16 @@ pub(crate) struct Totals {
     pub(crate) digest: StateDigest,
     pub(crate) counts: Counts,
     pub(crate) applied: Option<Bytes>,
+    pub(crate) conflicts: u64,
+}
+
+/// What a store holds, at one moment: equal horizons mean equal digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How far each feed is held.
+    pub horizon: Horizon,
+    /// All heads.
+    pub digest: StateDigest,
 }
 
 /// The rows of which there are few.
@@ -89,24 +110,65 @@ impl Store {
         check_format(&tables)?;
         let origins = origins(&tables, ReadOptions::default())?;
         let totals = totals(&tables, ReadOptions::default)?;
+        let held_back = RwLock::new(held_back(&tables)?);
         let inner = Inner {
+            held_back,
             tables,
             origins: RwLock::new(origins),
             totals: RwLock::new(totals),
             turn: Mutex::new(()),
+            revision: watch::Sender::new(0),
+            synced: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.sync()?;
+        Ok(store)
     }
 
     /// How far all feeds are held of which anything is.
     #[must_use]
     pub fn horizon(&self) -> Horizon {
+        held(&self.inner.origins.read().expect("no holder panics"))
+    }
+
+    /// What it holds, at one moment.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let totals = self.inner.totals.read().expect("no holder panics");
         let origins = self.inner.origins.read().expect("no holder panics");
-        origins
-            .rows()
-            .filter(|(_, row)| row.cursor.seq.0 > 0)
-            .map(|(_, row)| (row.cursor.origin.clone(), row.cursor.clone()))
-            .collect()
+        Standing { horizon: held(&origins), digest: totals.digest }
+    }
+
+    /// Tells of everything new that is taken in. What it carries only goes up.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.revision.subscribe()
+    }
+
+    /// How far a feed survives a power cut: as far as it was held when [`Self::sync`] last began.
+    #[must_use]
+    pub fn synced(&self, origin: &Origin) -> Seq {
+        let synced = self.inner.synced.lock().expect("no holder panics");
+        synced.get(origin).copied().unwrap_or_default()
+    }
+
+    /// Notes something down, over what was noted before; a power cut may take it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(&self, note: Note, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut batch = WriteBatch::default();
+        batch.put(MetaKey::Note(note).key(), bytes);
+        self.inner.tables.write(batch, false)
+    }
+
+    /// What was noted down.
+    ///
+    /// # Errors
+    /// When the disk does not hold what it should.
+    pub fn kept(&self, note: Note) -> Result<Option<Bytes>, Corrupt> {
+        let row = self.inner.tables.get(META, MetaKey::Note(note).key(), None)?;
+        Ok(row.map(|row| Bytes::copy_from_slice(&row)))
     }
 
     /// How far one feed is held; its start if nothing is.
@@ -140,7 +202,14 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.inner.tables.sync()
+        let horizon = self.horizon();
+        self.inner.tables.sync()?;
+        let mut synced = self.inner.synced.lock().expect("no holder panics");
+        for (origin, cursor) in horizon {
+            let known = synced.entry(origin).or_default();
+            *known = cursor.seq.max(*known);
+        }
+        Ok(())
     }
 
     /// Writes what is in memory into files, so that the next start is quick.
@@ -151,9 +220,15 @@ impl Store {
         self.inner.tables.flush(&LAYOUTS)
     }
 
-    fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.inner.totals.read().expect("no holder panics").clone()
     }
+}
+
+/// How far all feeds are held of which anything is.
+fn held(origins: &Origins) -> Horizon {
+    let rows = origins.rows().filter(|(_, row)| row.cursor.seq.0 > 0);
+    rows.map(|(_, row)| (row.cursor.origin.clone(), row.cursor.clone())).collect()
 }
 
 /// Refuses what a newer software version wrote, and marks a new store as ours.
@@ -211,5 +286,7 @@ pub(crate) fn totals(
     };
     let applied = tables.get(META, MetaKey::Applied.key(), Some(&options()))?;
     let applied = applied.map(|row| Bytes::copy_from_slice(&row));
-    Ok(Totals { digest, counts: Counts { types }, applied })
+    let rows = tables.scan(META, ConflictRow::BY_AGE, ConflictRow::BY_AGE, options());
+    let conflicts = rows.map(|row| row.map(|_| 1)).sum::<Result<u64, Corrupt>>()?;
+    Ok(Totals { digest, counts: Counts { types }, applied, conflicts })
 }

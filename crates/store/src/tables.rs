@@ -40,6 +40,9 @@ pub(crate) enum DamagedWal {
 /// What RocksDB says when this or another process has a database open.
 const LOCKED: [&str; 2] = ["lock hold by current process", "While lock file"];
 
+/// How often it is tried to open a database that another opener has looked at.
+const OPEN_ATTEMPTS: usize = 5;
+
 /// A row that was scanned.
 pub(crate) type KeyAndValue = (Box<[u8]>, Box<[u8]>);
 
@@ -66,19 +69,7 @@ impl Tables {
             }
             tracing::warn!("{damage}: what follows there is dropped and fetched again");
         }
-        let options = database_options(memory);
-        let mut families: Vec<ColumnFamilyDescriptor> = layouts
-            .iter()
-            .map(|layout| ColumnFamilyDescriptor::new(layout.name, table_options(layout, memory)))
-            .collect();
-        let present = DB::list_cf(&options, dir).unwrap_or_default();
-        families.extend(
-            present
-                .iter()
-                .filter(|name| !layouts.iter().any(|layout| layout.name == name.as_str()))
-                .map(|newer| ColumnFamilyDescriptor::new(newer, Options::default())),
-        );
-        let db = DB::open_cf_descriptors(&options, dir, families).map_err(|error| {
+        let db = open_database(dir, layouts, memory).map_err(|error| {
             let reason = error.to_string();
             match error.kind() {
                 ErrorKind::IOError if LOCKED.iter().any(|said| reason.contains(said)) => {
@@ -167,6 +158,32 @@ impl Tables {
 
     fn refused(&self, error: rocksdb::Error) -> DiskError {
         DiskError { dir: self.dir.clone(), reason: error.into_string() }
+    }
+}
+
+/// Opens the database. One that another opener looks at just then, before it finds it locked, may miss
+/// an old log of RocksDB's own that the other has deleted: it is tried again.
+fn open_database(dir: &Path, layouts: &[Layout], memory: &Memory) -> Result<DB, rocksdb::Error> {
+    let options = database_options(memory);
+    let mut attempts = 0;
+    loop {
+        let mut families: Vec<ColumnFamilyDescriptor> = layouts
+            .iter()
+            .map(|layout| ColumnFamilyDescriptor::new(layout.name, table_options(layout, memory)))
+            .collect();
+        let present = DB::list_cf(&options, dir).unwrap_or_default();
+        families.extend(
+            present
+                .iter()
+                .filter(|name| !layouts.iter().any(|layout| layout.name == name.as_str()))
+                .map(|newer| ColumnFamilyDescriptor::new(newer, Options::default())),
+        );
+        let opened = DB::open_cf_descriptors(&options, dir, families);
+        attempts += 1;
+        match opened {
+            Err(error) if attempts < OPEN_ATTEMPTS && error.to_string().contains("/LOG.old.") => {}
+            opened => return opened,
+        }
     }
 }
 

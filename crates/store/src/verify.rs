@@ -9,14 +9,15 @@ use chartmesh_wire::decode_piece;
 
 use crate::counts::Counts;
 use crate::digest::StateDigest;
+use crate::duplicates::are_duplicates;
 use crate::error::Corrupt;
 use crate::keys::{
-    FeedPlace, HeadRow, HeldHead, IdentifierKey, OriginCode, OriginRow, PiecePlace, VersionKey,
-    VersionRow,
+    CriteriaHash, FeedPlace, HeadRow, HeldHead, IdentifierKey, MadeRow, OriginCode, OriginRow,
+    PiecePlace, VersionKey, VersionRow,
 };
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
-use crate::store::{self, HEADS, IDENTIFIERS, Store, VERSIONS};
+use crate::store::{self, HEADS, IDENTIFIERS, META, Store, VERSIONS};
 
 /// What a verification has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,7 @@ impl Store {
             counts: Counts::default(),
             digest: StateDigest::default(),
             identifiers: 0,
+            conflicts: 0,
         };
         match verification.run() {
             Ok(()) => Ok(verification.report),
@@ -76,6 +78,7 @@ struct Verification<'r, 's, P> {
     counts: Counts,
     digest: StateDigest,
     identifiers: u64,
+    conflicts: u64,
 }
 
 /// Why a verification ends early.
@@ -102,8 +105,10 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
             self.feed(code, row, |at| is_forgotten(at, newest))?;
         }
         self.resources()?;
+        self.duplicates()?;
         let totals = store::totals(tables, || self.reader.options())?;
         same("the digest", &totals.digest, &self.digest)?;
+        same("the number of conflicts", &totals.conflicts, &self.conflicts)?;
         same("the counts", &totals.counts, &self.counts)?;
         same("the number of rows of heads", &self.rows(HEADS)?, &self.report.resources)?;
         same("the number of rows of versions", &self.rows(VERSIONS)?, &self.report.versions)?;
@@ -141,6 +146,12 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
                 count.versions += 1;
                 count.bytes += piece.len() as u64;
                 self.report.versions += 1;
+                if let Some(text) = &version.criteria {
+                    let (resource, kind) = (version.key.clone(), version.key.kind);
+                    let made = MadeRow { criteria: CriteriaHash::of(kind, text), resource, origin };
+                    let held = self.reader.get(META, &made.by_resource())?.is_some();
+                    same(format!("what has made {}", version.key), &held, &true)?;
+                }
             }
             self.report.changes += 1;
             if self.report.changes.is_multiple_of(STEP) {
@@ -192,6 +203,10 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         let held = self.reader.head_row(resource)?;
         same(format!("the heads of {resource}"), &held, heads)?;
         self.digest.add(StateDigest::of_resource(resource, heads.0.iter().map(|it| &it.head)));
+        let in_conflict = heads.heads().in_conflict();
+        let listed = self.reader.conflict(resource)?.is_some();
+        same(format!("whether {resource} is in conflict"), &listed, &in_conflict)?;
+        self.conflicts += u64::from(in_conflict);
         self.report.resources += 1;
         if self.report.resources.is_multiple_of(STEP) {
             (self.progress)(&self.report);
@@ -208,6 +223,39 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
             same(format!("an identifier of {resource}"), &held, &true)?;
             self.identifiers += 1;
         }
+        Ok(())
+    }
+
+    /// What conditional creates have made: who of them lives is found by the criteria, and duplicates
+    /// are listed.
+    fn duplicates(&mut self) -> Result<(), Stop> {
+        let mut lives = 0;
+        let bad = |key: &[u8]| self.reader.inner.tables.bad_row(META, key);
+        for row in self.reader.scan(META, MadeRow::BY_RESOURCE, MadeRow::BY_RESOURCE) {
+            let (key, _) = row?;
+            let made = MadeRow::decode_by_resource(&key).ok_or_else(|| bad(&key))?;
+            let heads = self.reader.head_row(&made.resource)?;
+            let live = heads.current().is_some_and(|held| !held.head.deleted);
+            let found = self.reader.get(META, &made.by_criteria())?.is_some();
+            same(format!("whether {} is found by its criteria", made.resource), &found, &live)?;
+            lives += u64::from(live);
+        }
+        let (mut found, mut listed) = (0, 0);
+        let mut last = None;
+        for row in self.reader.scan(META, MadeRow::BY_CRITERIA, MadeRow::BY_CRITERIA) {
+            let (key, _) = row?;
+            let made = MadeRow::decode_by_criteria(&key).ok_or_else(|| bad(&key))?;
+            found += 1;
+            if last.replace(made.criteria) == Some(made.criteria) {
+                continue;
+            }
+            let expected = are_duplicates(&self.reader.makers(made.criteria)?);
+            let is_listed = self.reader.duplicate(made.criteria)?.is_some();
+            same(format!("whether {} has duplicates", made.resource), &is_listed, &expected)?;
+            listed += u64::from(expected);
+        }
+        same("the number of rows of what lives by its criteria", &found, &lives)?;
+        self.conflicts += listed;
         Ok(())
     }
 

@@ -12,16 +12,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use chartmesh_record::{
-    ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Version, mutant,
+    ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Timestamp, Version, mutant,
 };
 use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
 
 use crate::digest::StateDigest;
+use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::keys::{
-    CountRow, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, IdentifierKey, MetaKey, OriginCode,
-    OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
+    ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
+    IdentifierKey, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey,
+    VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
@@ -39,6 +41,7 @@ pub(crate) struct Writing<'s> {
     /// The types of these resources.
     kinds: BTreeSet<ResourceType>,
     requests: BTreeMap<RequestId, RequestRow>,
+    made: Made,
     /// What is in the batch and may be read again.
     hashes: HashMap<FeedPlace, ChainHash>,
     contents: HashMap<PiecePlace, Option<Bytes>>,
@@ -63,6 +66,7 @@ impl<'s> Writing<'s> {
             resources: BTreeMap::new(),
             kinds: BTreeSet::new(),
             requests: BTreeMap::new(),
+            made: Made::default(),
             hashes: HashMap::new(),
             contents: HashMap::new(),
             totals: inner.totals.read().expect("no holder panics").clone(),
@@ -128,6 +132,11 @@ impl<'s> Writing<'s> {
         let key = VersionKey { resource, generation, origin: place.change.origin };
         self.put(VERSIONS, key.encode(), VersionRow { seq, index, at }.encode());
         self.contents.insert(place, version.content.clone());
+        if let Some(text) = &version.criteria {
+            let (resource, origin) = (version.key.clone(), place.change.origin);
+            let criteria = CriteriaHash::of(version.key.kind, text);
+            self.made.note(MadeRow { criteria, resource, origin }, text.clone());
+        }
         for origin in version.ancestry.seen.keys() {
             self.code(origin);
         }
@@ -181,12 +190,18 @@ impl<'s> Writing<'s> {
     }
 
     /// Writes everything, and shows it.
-    pub(crate) fn write(&mut self, applied: Option<Bytes>) -> Result<(), ApplyError> {
+    pub(crate) fn write(
+        &mut self,
+        applied: Option<Bytes>,
+        arrived: Timestamp,
+    ) -> Result<(), ApplyError> {
         if mutant("transaction-in-two-batches") {
             self.flush_batch()?;
         }
+        self.put_duplicates(arrived)?;
         for (resource, touched) in std::mem::take(&mut self.resources) {
             self.put_resource(&resource, &touched)?;
+            self.put_conflict(resource, &touched, arrived)?;
         }
         for (request, row) in std::mem::take(&mut self.requests) {
             let key = RequestRow::key(&request);
@@ -214,11 +229,68 @@ impl<'s> Writing<'s> {
         }
         self.flush_batch()?;
         let inner = self.reader.inner;
+        let mut totals = inner.totals.write().expect("no holder panics");
         let mut origins = inner.origins.write().expect("no holder panics");
         for (code, row) in std::mem::take(&mut self.origins) {
             origins.set(code, row);
         }
-        *inner.totals.write().expect("no holder panics") = std::mem::take(&mut self.totals);
+        *totals = std::mem::take(&mut self.totals);
+        drop((origins, totals));
+        if !self.hashes.is_empty() {
+            inner.revision.send_modify(|revision| *revision += 1);
+        }
+        Ok(())
+    }
+
+    /// Puts what conditional creates have made, and which of it are duplicates.
+    fn put_duplicates(&mut self, arrived: Timestamp) -> Result<(), Corrupt> {
+        let lives = |row: &HeadRow| row.current().is_some_and(|held| !held.head.deleted);
+        // What is new and was not asked for by criteria is nobody's duplicate.
+        let may_be = |touched: &Touched| !touched.before.0.is_empty();
+        let made = std::mem::take(&mut self.made);
+        let touched = self.resources.iter();
+        let touched = touched.filter(|(resource, it)| may_be(it) || made.has(resource));
+        let touched = touched
+            .map(|(resource, it)| (resource.clone(), (lives(&it.before), lives(&it.after))))
+            .collect();
+        let (changes, more) = made.settle(&self.reader, &touched, arrived)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.batch.put(key, value),
+                None => self.batch.delete(key),
+            }
+        }
+        self.totals.conflicts = self.totals.conflicts.saturating_add_signed(more);
+        Ok(())
+    }
+
+    /// Puts whether a resource is in conflict, and since when.
+    fn put_conflict(
+        &mut self,
+        resource: ResourceKey,
+        touched: &Touched,
+        arrived: Timestamp,
+    ) -> Result<(), Corrupt> {
+        let in_conflict = |row: &HeadRow| {
+            let one = matches!(&row.0[..], [only] if only.head.ancestry.kept.is_empty());
+            !row.0.is_empty() && !one && row.heads().in_conflict()
+        };
+        match (in_conflict(&touched.before), in_conflict(&touched.after)) {
+            (false, true) => {
+                let row = ConflictRow { since: arrived, resource, criteria: None };
+                self.batch.put(ConflictRow::by_resource(&row.resource), row.encode());
+                self.batch.put(row.by_age(), b"");
+                self.totals.conflicts += 1;
+            }
+            (true, false) => {
+                if let Some(row) = self.reader.conflict(&resource)? {
+                    self.batch.delete(ConflictRow::by_resource(&row.resource));
+                    self.batch.delete(row.by_age());
+                }
+                self.totals.conflicts -= 1;
+            }
+            (false, false) | (true, true) => {}
+        }
         Ok(())
     }
 

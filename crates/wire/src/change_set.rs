@@ -13,11 +13,12 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use chartmesh_record::{
-    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestDigest, RequestId, ResourceKey, Seq,
-    Timestamp, Version,
+    ChangeSet, EntryOutcome, Generation, Origin, Place, RequestId, ResourceKey, Seq, Timestamp,
+    Version,
 };
 use prost::Message;
 
+use crate::command::{digest_from, digest_to};
 use crate::error::{WireError, array, invalid, parse};
 use crate::limits::MAX_CHANGE_SET_BYTES;
 use crate::outcome::{ancestry_from, ancestry_to, entry_from, found, key_from, made};
@@ -201,7 +202,7 @@ fn header_to(change: &ChangeSet) -> proto::ChangeSet {
         seq: change.seq.0,
         at: change.at.0,
         request: Bytes::copy_from_slice(&change.request.0),
-        digest: Bytes::copy_from_slice(&change.digest.0),
+        digest: digest_to(change.digest),
         client: change.client.clone(),
         node: change.place.node.to_string(),
         site: change.place.site.to_string(),
@@ -243,7 +244,7 @@ fn change_from(message: &proto::ChangeSet) -> Result<ChangeSet, WireError> {
         seq: Seq(message.seq),
         at: Timestamp(message.at),
         request: RequestId(array(&message.request, "ChangeSet.request")?),
-        digest: RequestDigest(array(&message.digest, "ChangeSet.digest")?),
+        digest: digest_from(&message.digest, "ChangeSet.digest")?,
         client: message.client.clone(),
         place: Place {
             node: parse(&message.node, "ChangeSet.node")?,
@@ -389,7 +390,7 @@ mod tests {
         check(&|it| it.origin = "pac".to_owned());
         check(&|it| it.seq = 0);
         check(&|it| it.request.truncate(15));
-        check(&|it| it.digest.clear());
+        check(&|it| it.digest.truncate(31));
         check(&|it| it.site = String::new());
         check(&|it| it.entries[0].effect = 99);
         check(&|it| it.versions[0].r#type = "patient".to_owned());

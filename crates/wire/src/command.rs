@@ -12,6 +12,21 @@ use crate::limits::MAX_COMMAND_BYTES;
 use crate::outcome::key_from;
 use crate::proto::{self, link, operation, precondition};
 
+/// A digest; nothing for that of a request whose id was drawn.
+pub(crate) fn digest_to(digest: RequestDigest) -> Bytes {
+    if digest == RequestDigest::DRAWN {
+        return Bytes::new();
+    }
+    Bytes::copy_from_slice(&digest.0)
+}
+
+pub(crate) fn digest_from(bytes: &[u8], field: &'static str) -> Result<RequestDigest, WireError> {
+    if bytes.is_empty() {
+        return Ok(RequestDigest::DRAWN);
+    }
+    Ok(RequestDigest(array(bytes, field)?))
+}
+
 /// A command as bytes.
 #[must_use]
 pub fn encode_command(command: &Command) -> Bytes {
@@ -23,7 +38,7 @@ pub fn encode_command(command: &Command) -> Bytes {
     };
     let message = proto::Command {
         request: Bytes::copy_from_slice(&command.request.0),
-        digest: Bytes::copy_from_slice(&command.digest.0),
+        digest: digest_to(command.digest),
         client: command.client.clone(),
         node: command.place.node.to_string(),
         site: command.place.site.to_string(),
@@ -50,7 +65,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
     };
     let command = Command {
         request: RequestId(array(&message.request, "Command.request")?),
-        digest: RequestDigest(array(&message.digest, "Command.digest")?),
+        digest: digest_from(&message.digest, "Command.digest")?,
         client: message.client,
         place: Place {
             node: parse(&message.node, "Command.node")?,
@@ -329,7 +344,7 @@ mod tests {
             let kind = Some(operation::Kind::Create(create));
             let message = proto::Command {
                 request: vec![0; 16].into(),
-                digest: vec![0; 32].into(),
+                digest: Bytes::new(),
                 node: "a".to_owned(),
                 site: "b".to_owned(),
                 action: Some(proto::command::Action::One(proto::Operation { kind })),

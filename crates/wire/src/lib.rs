@@ -10,10 +10,12 @@ mod change_set;
 mod command;
 mod error;
 mod limits;
+mod link;
 mod outcome;
 pub mod proto;
 pub mod raft;
 pub mod region;
+mod statement;
 #[cfg(test)]
 mod testing;
 
@@ -21,4 +23,8 @@ pub use change_set::{Canonical, decode_piece, header_request, piece_content};
 pub use command::{decode_command, encode_command};
 pub use error::WireError;
 pub use limits::{MAX_CHANGE_SET_BYTES, MAX_COMMAND_BYTES};
+pub use link::{Links, OPERATOR, PeerIdentity, Purpose};
 pub use outcome::{decode_outcome, encode_outcome};
+pub use statement::{
+    decode_aged, decode_note, decode_statement, encode_aged, encode_note, encode_statement,
+};

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use chartmesh_record::{
-    Ancestry, ChainHash, Cursor, Decision, Generation, Origin, Ruling, Seq, Timestamp,
+    Ancestry, ChainHash, Cursor, Decision, Generation, Origin, Ruling, Seq, Statement, Timestamp,
 };
 use prost::Message;
 
@@ -13,6 +13,7 @@ use crate::outcome::{
     ancestry_from, ancestry_to, effect_from, effect_to, entry_from, found as encode_entry_outcome,
 };
 use crate::proto;
+use crate::statement::{decode_statement, encode_statement};
 
 /// What a leader puts into the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +58,10 @@ pub enum Proposal {
         /// The feed's hash after its change set.
         hash: ChainHash,
     },
-    /// The feed is complete as it stands, as of this instant.
+    /// The feed is complete as it stands, as of an instant.
     Statement {
-        /// The instant.
-        at: Timestamp,
+        /// What the region states.
+        statement: Statement,
     },
 }
 
@@ -105,7 +106,7 @@ impl Proposal {
                     hash: Bytes::copy_from_slice(&hash.0),
                 })
             }
-            Self::Statement { at } => Kind::Statement(proto::Statement { at: at.0 }),
+            Self::Statement { statement } => Kind::Statement(encode_statement(statement)),
         };
         proto::Proposal { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -147,7 +148,7 @@ impl Proposal {
                     hash: ChainHash(array(&decided.hash, "Decided.hash")?),
                 }
             }
-            Kind::Statement(statement) => Self::Statement { at: Timestamp(statement.at) },
+            Kind::Statement(message) => Self::Statement { statement: decode_statement(&message)? },
         })
     }
 }
@@ -261,6 +262,10 @@ bytes_of! {
     encode_vote, decode_vote: Vote;
     /// How far a voter has applied the log, as bytes.
     encode_applied, decode_applied: Applied;
+    /// What the voters have acknowledged, as bytes.
+    encode_promises, decode_promises: Promises;
+    /// That the region was recovered, as bytes.
+    encode_recovery, decode_recovery: Recovery;
 }
 
 #[cfg(test)]
@@ -316,7 +321,14 @@ mod tests {
                 decision: decision(),
                 hash: ChainHash([1; 32]),
             },
-            Proposal::Statement { at: Timestamp(8) },
+            Proposal::Statement {
+                statement: Statement {
+                    feed: cursor(),
+                    at: Timestamp(8),
+                    holds: vec![cursor()],
+                    silent: Vec::new(),
+                },
+            },
         ];
 
         for proposal in proposals {

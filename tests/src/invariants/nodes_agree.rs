@@ -1,4 +1,5 @@
-//! This module judges that all nodes end in the same state.
+//! This module judges that all nodes end in the same state: horizons, digests, histories, heads, and
+//! the conflicts that they list.
 
 use crate::history::Evidence;
 
@@ -19,6 +20,14 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
             if found.registers.get(register) != Some(versions) {
                 proofs.push(format!("{first:?} and {node:?} differ in {register:?}"));
             }
+        }
+        if found.heads != expected.heads {
+            let (one, other) = (&expected.heads, &found.heads);
+            proofs.push(format!("{first:?} has the heads {one:?}, {node:?} {other:?}"));
+        }
+        if found.conflicts != expected.conflicts {
+            let (one, other) = (&expected.conflicts, &found.conflicts);
+            proofs.push(format!("{first:?} lists conflicts of {one:?}, {node:?} of {other:?}"));
         }
     }
     proofs

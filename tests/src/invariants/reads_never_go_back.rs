@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answered, Evidence, Instant, NodeName, Operation, Register, Told, Wish};
+use crate::history::{
+    Answered, Durability, Evidence, Instant, NodeName, Operation, Register, Told, VersionId, Wish,
+};
 
 /// At a node, at an instant, a register was known to be at this place of its versions.
 struct Sight<'e> {
@@ -34,6 +36,15 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
                 None => Some(0),
             };
             let Some(place) = place else {
+                // A journal may be lost with the disk that it was on.
+                let lost = |version: &VersionId| {
+                    let orderer = version.orderer();
+                    evidence.is_journal(&orderer)
+                        && evidence.may_be_lost(&orderer, answer.at, Durability::Node)
+                };
+                if version.is_some_and(lost) {
+                    continue;
+                }
                 proofs.push(format!("{:?} saw {version:?}, which never was", operation.mark));
                 continue;
             };
@@ -49,7 +60,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
 fn versions<'e>(
     operation: &'e Operation,
     answer: &'e Answered,
-) -> Vec<(&'e Register, Option<&'e crate::history::VersionId>)> {
+) -> Vec<(&'e Register, Option<&'e VersionId>)> {
     match (&operation.wish, &answer.told) {
         (Wish::Read(register) | Wish::ReadNewest(register), Told::Holds(version)) => {
             vec![(register, version.as_ref())]

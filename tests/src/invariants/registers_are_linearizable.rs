@@ -4,6 +4,10 @@
 //!
 //! The order of the versions is known, so one pass from the oldest on, which gives each the earliest
 //! instant that is left, finds such instants if there are any.
+//!
+//! In a mesh that is promised of what a region has agreed on, in the registers that only its clients write.
+//! Where journals took part, each of the region's versions was still current once it was decided, since it
+//! was above all that was held; but what a writer was refused for, or had replaced, may be a journal's.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +19,16 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     evidence
         .registers()
         .iter()
+        .filter(|(register, _)| !evidence.shared.contains(*register))
         .flat_map(|(register, versions)| {
-            let sightings = Sightings::of(register, &evidence.operations);
+            let agreed = |held: &&Held| !evidence.is_journal(&held.version.orderer());
+            let alone = versions.iter().all(|held| agreed(&held)) && !evidence.was_isolated();
+            let sightings = Sightings::of(register, &evidence.operations, alone);
             let (now, standing, proofs) = (Instant::ZERO, None, Vec::new());
             let operations = &operations;
-            let mut walk = Walk { register, operations, sightings, now, standing, proofs };
+            let mut walk = Walk { register, operations, sightings, alone, now, standing, proofs };
             walk.read();
-            for held in versions {
+            for held in versions.iter().filter(agreed) {
                 walk.enter(held);
                 walk.read();
             }
@@ -40,14 +47,18 @@ struct Sightings<'e> {
 }
 
 impl<'e> Sightings<'e> {
-    fn of(register: &Register, operations: &'e [Operation]) -> Self {
+    /// `alone`: the region's versions are all there ever were.
+    fn of(register: &Register, operations: &'e [Operation], alone: bool) -> Self {
         let mut sightings = Self::default();
         for operation in operations {
             match (&operation.wish, operation.told()) {
-                (Wish::ReadNewest(of), Some(Told::Holds(version))) if of == register => {
+                // Before the region's first version a journal's may stand, and be lost with its disk.
+                (Wish::ReadNewest(of), Some(Told::Holds(version)))
+                    if of == register && (alone || version.is_some()) =>
+                {
                     sightings.reads.entry(version.as_ref()).or_default().push(operation);
                 }
-                (Wish::Replace(of, version), Some(Told::Refused)) if of == register => {
+                (Wish::Replace(of, version), Some(Told::Refused)) if alone && of == register => {
                     sightings.refusals.entry(version).or_default().push(operation);
                 }
                 _ => {}
@@ -62,6 +73,7 @@ struct Walk<'e> {
     register: &'e Register,
     operations: &'e BTreeMap<&'e Mark, &'e Operation>,
     sightings: Sightings<'e>,
+    alone: bool,
     /// The earliest instant that is left.
     now: Instant,
     /// The version that stands then.
@@ -75,7 +87,8 @@ impl<'e> Walk<'e> {
         // A version that nobody asked for is another invariant's violation.
         let Some(write) = self.operations.get(&held.mark) else { return };
         let Walk { register, standing, .. } = *self;
-        if let Wish::Replace(_, named) = &write.wish
+        if self.alone
+            && let Wish::Replace(_, named) = &write.wish
             && Some(named) != standing
         {
             let (mark, version) = (&held.mark, &held.version);

@@ -1,29 +1,46 @@
 //! This module judges that a transaction is held in all its registers or in none, and that two
-//! transactions with two registers in common follow each other in the same order in both.
+//! transactions of one orderer with two registers in common follow each other in the same order in both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Evidence, Mark, Operation, Register, Wish};
+use crate::history::{Evidence, Held, Mark, Operation, Orderer, Register, Wish};
 
 /// Per register, the place of each mark among its versions.
 type Places<'e> = BTreeMap<&'e Register, BTreeMap<&'e Mark, usize>>;
 
 pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     let registers = evidence.registers();
-    let places: Places<'_> = registers
-        .iter()
-        .map(|(register, versions)| {
-            let marks = versions.iter().enumerate().map(|(place, held)| (&held.mark, place));
-            (register, marks.collect())
-        })
-        .collect();
+    let places = places_of(&registers, None);
     let transactions: Vec<&Operation> = evidence
         .operations
         .iter()
         .filter(|operation| matches!(operation.wish, Wish::WriteTogether(_)))
         .collect();
     let torn = transactions.iter().filter_map(|operation| torn(operation, &places));
-    torn.chain(crossed(&transactions, &places)).collect()
+    let mut proofs: Vec<String> = torn.collect();
+    for orderer in orderers(&registers) {
+        proofs.extend(crossed(&transactions, &places_of(&registers, Some(&orderer))));
+    }
+    proofs
+}
+
+fn orderers(registers: &BTreeMap<Register, Vec<Held>>) -> BTreeSet<Orderer> {
+    registers.values().flatten().map(|held| held.version.orderer()).collect()
+}
+
+/// The places among all versions, of those of one orderer or of all.
+fn places_of<'e>(
+    registers: &'e BTreeMap<Register, Vec<Held>>,
+    orderer: Option<&Orderer>,
+) -> Places<'e> {
+    registers
+        .iter()
+        .map(|(register, versions)| {
+            let of = |held: &Held| orderer.is_none_or(|orderer| held.version.orderer() == *orderer);
+            let versions = versions.iter().enumerate().filter(|(_, held)| of(held));
+            (register, versions.map(|(place, held)| (&held.mark, place)).collect())
+        })
+        .collect()
 }
 
 fn torn(operation: &Operation, places: &Places<'_>) -> Option<String> {
@@ -84,5 +101,6 @@ mod tests {
         assert_eq!(check(&[("1-x", "m")], &[("1-x", "m")]), 0);
         assert_eq!(check(&[("1-x", "m")], &[]), 1);
         assert_eq!(check(&[("1-x", "m"), ("2-x", "n")], &[("1-x", "n"), ("2-x", "m")]), 1);
+        assert_eq!(check(&[("1-x.t", "m"), ("2-y.t", "n")], &[("1-y.t", "n"), ("2-x.t", "m")]), 0);
     }
 }

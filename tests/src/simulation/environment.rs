@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +17,16 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// What a node runs on in the simulation that is going on.
-pub(super) fn environment(seed: u64, addresses: BTreeMap<IpAddr, NodeName>) -> Environment {
+/// What a node runs on in the simulation that is going on. Its wall clock is wrong by `offset_ms`.
+pub(super) fn environment(
+    seed: u64,
+    addresses: BTreeMap<IpAddr, NodeName>,
+    offset_ms: Arc<AtomicI64>,
+) -> Environment {
     Environment {
         network: Arc::new(SimulatedNetwork),
         trust: Trust::Addresses(addresses),
-        clock: Arc::new(SimulatedClock),
+        clock: Arc::new(SimulatedClock { offset_ms }),
         random: Arc::new(Seeded(Mutex::new(StdRng::seed_from_u64(seed)))),
         blocking: Blocking::Inline,
         syncer: Syncer::Caller,
@@ -34,8 +39,11 @@ pub(super) fn environment(seed: u64, addresses: BTreeMap<IpAddr, NodeName>) -> E
 pub(super) struct SimulatedNetwork;
 
 /// The clocks of the simulated host that runs.
-#[derive(Clone, Copy, Debug)]
-struct SimulatedClock;
+#[derive(Clone, Debug)]
+struct SimulatedClock {
+    /// By how much the wall clock is wrong.
+    offset_ms: Arc<AtomicI64>,
+}
 
 #[derive(Debug)]
 struct Seeded(Mutex<StdRng>);
@@ -70,7 +78,8 @@ impl Listen for Listener {
 impl Clock for SimulatedClock {
     fn wall(&self) -> Timestamp {
         let since = turmoil::since_epoch().unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).expect("not that far in the future"))
+        let true_time = i64::try_from(since.as_millis()).expect("not that far in the future");
+        Timestamp(true_time + self.offset_ms.load(Ordering::Relaxed))
     }
 
     fn monotonic(&self) -> Duration {

@@ -7,6 +7,8 @@
 mod certificates;
 mod disk;
 mod load;
+mod mesh_rounds;
+mod meshes;
 mod quorum;
 mod retries;
 mod rounds;

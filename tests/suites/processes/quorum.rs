@@ -1,4 +1,4 @@
-//! What goes on without a quorum: reads, and nothing else.
+//! What goes on without a quorum where no journals are wanted: reads, and nothing else.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"one","active":true}"#;
 
 #[tokio::test]
 async fn without_a_quorum_reads_go_on_and_writes_are_told_to_come_back() {
-    let mut cluster = Cluster::start().await.unwrap();
+    let settings = "isolation.writes = \"refuse\"\n";
+    let mut cluster = Cluster::start_with(settings).await.unwrap();
     let mut client = cluster.client(0);
     let write = || Ask::put("/fhir/Patient/one", PATIENT);
     assert_eq!(client.ask(write()).await.unwrap().status, 201);

@@ -15,15 +15,15 @@ const CALM: Duration = Duration::from_millis(1_500);
 const OUTAGE: Duration = Duration::from_millis(2_500);
 
 /// What happened in one round.
-struct Round {
-    began: Instant,
-    ended: Instant,
+pub(crate) struct Round {
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
     /// Who could not serve meanwhile.
-    down: Vec<NodeName>,
+    pub(crate) down: Vec<NodeName>,
 }
 
 /// How many rounds of a kind are played: a few, or all.
-fn count(few: usize, all: usize) -> usize {
+pub(crate) fn count(few: usize, all: usize) -> usize {
     if env::var_os("CHARTMESH_QUICK").is_some() {
         println!("left out: CHARTMESH_QUICK is set");
         return 0;
@@ -125,7 +125,7 @@ async fn killing_all_nodes_at_once_costs_no_acknowledged_write() {
 }
 
 /// Prints the time without an accepted write.
-fn report(what: &str, rounds: &[Round], operations: &[Operation]) {
+pub(crate) fn report(what: &str, rounds: &[Round], operations: &[Operation]) {
     let silence = |round: &Round| longest_silence(operations, round.began, round.ended);
     let mut silences: Vec<Duration> = rounds.iter().map(silence).collect();
     let each: Vec<String> = silences.iter().map(|time| time.as_millis().to_string()).collect();
@@ -137,7 +137,7 @@ fn report(what: &str, rounds: &[Round], operations: &[Operation]) {
 }
 
 /// No read was refused by a node that was not down.
-fn refuse_no_read(rounds: &[Round], reads: &[Read]) {
+pub(crate) fn refuse_no_read(rounds: &[Round], reads: &[Read]) {
     let excused = |read: &Read| {
         rounds.iter().any(|round| {
             round.down.contains(&read.node)

@@ -1,29 +1,32 @@
-//! A simulated region under writers, while all that can happen to nodes happens.
+//! A simulated region, and a simulated mesh, under writers, while all that can happen to nodes happens.
 //!
 //! `CHARTMESH_SEED=N` plays one seed, `CHARTMESH_SEEDS=N` the first N; else a handful of them is
 //! played. A seed that fails is printed with the command that repeats it.
 
+mod meshes;
 mod scenarios;
 
 use std::env;
 use std::thread;
 
 use chartmesh_tests::invariants;
-use chartmesh_tests::simulation::{Outcome, Plan, Score, simulate, trace};
+use chartmesh_tests::simulation::{Mesh, Outcome, Plan, Score, simulate, trace};
 
 /// The seeds that are played if nothing else is asked for.
 const SEEDS: u64 = 6;
 const HAPPENINGS: u32 = 6;
 
 fn plan(seed: u64) -> Plan {
-    Plan { seed, writers: 6, registers: 5, score: Score::drawn(seed, HAPPENINGS) }
+    let score = Score::drawn(seed, HAPPENINGS);
+    Plan { seed, mesh: Mesh::REGION, writers: 6, registers: 5, rovers: 0, score }
 }
 
-fn seeds() -> Vec<u64> {
+/// The seeds that are asked for; so many if none are.
+fn seeds(usual: u64) -> Vec<u64> {
     let number = |name| env::var(name).ok().map(|text| text.parse().expect("a number"));
     match (number("CHARTMESH_SEED"), number("CHARTMESH_SEEDS")) {
         (Some(seed), _) => vec![seed],
-        (None, count) => (1..=count.unwrap_or(SEEDS)).collect(),
+        (None, count) => (1..=count.unwrap_or(usual)).collect(),
     }
 }
 
@@ -50,7 +53,7 @@ fn judge(outcome: &Outcome) {
 
 #[test]
 fn every_invariant_holds_whatever_happens_to_the_nodes() {
-    let mut seeds = seeds().into_iter();
+    let mut seeds = seeds(SEEDS).into_iter();
     loop {
         // As many at a time as the smallest machine has cores.
         let pair: Vec<u64> = seeds.by_ref().take(2).collect();
@@ -72,7 +75,7 @@ fn every_invariant_holds_whatever_happens_to_the_nodes() {
 
 #[test]
 fn one_seed_played_twice_gives_one_trace() {
-    let seed = seeds()[0];
+    let seed = seeds(SEEDS)[0];
     let _repeat = Repeat(seed);
 
     let (one, other) = (simulate(&plan(seed)), simulate(&plan(seed)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chartmesh_tests::simulation::{Happening, Plan, Score, Who, simulate};
+use chartmesh_tests::simulation::{Happening, Mesh, Plan, Score, Who, simulate};
 
 use crate::{Repeat, judge};
 
@@ -13,7 +13,8 @@ fn play(happenings: &[(u64, Happening)]) {
     let score = Score::of(instants);
     for seed in 1..=SEEDS {
         let _repeat = Repeat(seed);
-        judge(&simulate(&Plan { seed, writers: 8, registers: 2, score: score.clone() }));
+        let (mesh, score) = (Mesh::REGION, score.clone());
+        judge(&simulate(&Plan { seed, mesh, writers: 8, registers: 2, rovers: 0, score }));
     }
 }
 

@@ -3,6 +3,7 @@
 //! A process ends with the demo, even if the demo is killed: its standard input is a pipe whose other
 //! end only the demo has. One that somebody else starts by its `command` is taken in.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
@@ -35,19 +36,24 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Starts one process per node. The first one founds the region, unless it is founded.
-    pub(super) fn start(dir: &Path, topology: &Topology) -> anyhow::Result<Self> {
+    /// Starts one process per node. The first one of each region founds it, unless it is founded.
+    pub(super) fn start(
+        dir: &Path,
+        topology: &Topology,
+        links: Option<String>,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let node = |node: &NodeEntry| describe(&program, dir, node);
         let cluster = Cluster {
             topology: dir.join("mesh.toml"),
             tls: dir.join("tls"),
+            links,
             nodes: topology.nodes.iter().map(node).collect(),
         };
         let children = cluster.nodes.iter().map(|_| None).collect();
         let mut processes = Self { dir: dir.to_owned(), cluster, children };
-        for place in 0..processes.children.len() {
-            let founds: &[&str] = if place == 0 { &["--found"] } else { &[] };
+        for (place, founds) in founders(topology).into_iter().enumerate() {
+            let founds: &[&str] = if founds { &["--found"] } else { &[] };
             processes.spawn(place, founds)?;
         }
         processes.cluster.write(dir)?;
@@ -218,6 +224,17 @@ impl Drop for Processes {
     }
 }
 
+/// Whether each node is the first one of its region.
+fn founders(topology: &Topology) -> Vec<bool> {
+    let mut regions = BTreeSet::new();
+    topology.nodes.iter().map(|node| regions.insert(&node.region)).collect()
+}
+
+/// The topology file of one node: it reaches the others over links.
+pub(super) fn topology_file(dir: &Path, node: &NodeEntry) -> PathBuf {
+    dir.join("topology").join(format!("{}.toml", node.name))
+}
+
 fn describe(program: &Path, dir: &Path, node: &NodeEntry) -> ClusterNode {
     let data = dir.join(node.name.as_str());
     let text = |path: &Path| path.display().to_string();
@@ -225,7 +242,7 @@ fn describe(program: &Path, dir: &Path, node: &NodeEntry) -> ClusterNode {
         text(program),
         "serve".to_owned(),
         "--topology".to_owned(),
-        text(&dir.join("mesh.toml")),
+        text(&topology_file(dir, node)),
         "--node".to_owned(),
         node.name.to_string(),
         "--data".to_owned(),
@@ -311,9 +328,28 @@ mod tests {
 
         assert_eq!(
             node.command.join(" "),
-            "/bin/chartmesh serve --topology /d/mesh.toml --node pac-1 --data /d/pac-1 --tls /d/tls"
+            "/bin/chartmesh serve --topology /d/topology/pac-1.toml --node pac-1 --data /d/pac-1 --tls /d/tls"
         );
         assert_eq!((node.fhir.as_str(), node.mesh.as_str()), ("http://h:2/fhir", "h:1"));
         assert_eq!((node.role.as_str(), node.pid), ("voter", 0));
+    }
+
+    #[test]
+    fn the_first_node_of_each_region_founds_it() {
+        let node = |name: &str, region: &str, port: u16| {
+            format!(
+                "[[node]]\nname = \"{name}\"\nregion = \"{region}\"\nsite = \"at-{name}\"\n\
+                 mesh = \"h:{port}\"\nfhir = \"h:{}\"\n",
+                port + 1
+            )
+        };
+        let text =
+            "[mesh]\nname = \"demo\"\n[[region]]\nname = \"pac\"\n[[region]]\nname = \"eur\"\n"
+                .to_owned()
+                + &node("p1", "pac", 1)
+                + &node("p2", "pac", 3)
+                + &node("e1", "eur", 5);
+
+        assert_eq!(founders(&Topology::parse(&text).unwrap()), [true, false, true]);
     }
 }

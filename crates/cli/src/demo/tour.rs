@@ -1,231 +1,220 @@
-//! This module shows and measures what a mesh does when its leader is killed.
+//! This module shows and measures what a mesh does when parts of it are lost: a leader, a region, a site.
 //!
-//! Each step says what it saw. One that did not go as it should ends the tour as failed.
+//! Each scene says what it saw. One that did not go as it should ends the tour as failed.
 
+mod leader;
+mod losses;
+mod reunion;
+mod stage;
+mod tourist;
 mod traffic;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use chartmesh_link_proxy::Net;
 use chartmesh_ops::Status;
+use futures::future::join_all;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use self::traffic::{Observed, Tourist, Traffic};
+use self::stage::{Stage, time};
+use self::tourist::{Reply, Tourist};
 use super::processes::Processes;
+use crate::cluster::Cluster;
 use crate::mesh::{Mesh, Target};
 use crate::status::grouped;
 use crate::terminal;
 use crate::verify;
 
-/// How long writers write before the leader is killed, and after.
-const BEFORE: Duration = Duration::from_secs(2);
-const AFTER: Duration = Duration::from_secs(5);
+/// How long a change may take to arrive at every node, and everything to come back.
+const ARRIVAL_WITHIN: Duration = Duration::from_secs(15);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 
-/// A region that accepts no write for longer than this after a kill has failed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a node may take to notice that it is cut off.
+const ISOLATED_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long a change may take to arrive at every node, and a node to come back.
-const ARRIVAL_WITHIN: Duration = Duration::from_secs(5);
-const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks for a change that is on its way.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Who takes part, and where the story is told.
+struct Tour<'t> {
+    mesh: &'t Mesh,
+    processes: &'t mut Processes,
+    net: &'t Net,
+    cast: Cast,
+    tourist: Tourist,
+    stage: Stage,
+}
+
+/// The three regions of the story.
+#[derive(Clone, Debug)]
+struct Cast {
+    central: Region,
+    pac: Region,
+    eur: Region,
+}
+
+/// A region of the story.
+#[derive(Clone, Debug)]
+struct Region {
+    name: String,
+    targets: Vec<Target>,
+    sites: Vec<String>,
+}
 
 /// Goes round.
-pub(super) async fn tour(mesh: &Mesh, processes: &mut Processes) -> anyhow::Result<()> {
-    terminal::print("A TOUR: what this region does when its leader is killed\n");
-    let tourist = Tourist::new();
-    let patient = everywhere(mesh, &tourist).await?;
-    let before = resources(mesh).await?;
-    let leader = leader(mesh).await?;
-    let observed = kill(mesh, processes, &tourist, &patient, &leader).await?;
-    come_back(mesh, processes, &leader).await?;
-    nothing_lost(mesh, &tourist, &observed, before).await?;
-    all_equal(mesh).await?;
-    terminal::print("The tour is over, and all went as it should.\n");
-    Ok(())
-}
-
-/// A write at each node can be read at every node.
-async fn everywhere(mesh: &Mesh, tourist: &Tourist) -> anyhow::Result<String> {
-    terminal::print("1. Every node takes writes, and every node serves what another one took.");
-    let mut patient = None;
-    for target in &mesh.targets {
-        let started = Instant::now();
-        let written = tourist.create_patient(target).await?;
-        let took = started.elapsed();
-        let slowest = arrival(mesh, tourist, &written, started).await?;
-        terminal::print(format!(
-            "   {written} written at {} in {:.1} ms, readable at all {} nodes {:.1} ms after it was sent.",
-            target.name,
-            millis(took),
-            mesh.targets.len(),
-            millis(slowest),
-        ));
-        patient = Some(written);
-    }
-    patient.context("there is no node")
-}
-
-/// When the last node had it.
-async fn arrival(
-    mesh: &Mesh,
-    tourist: &Tourist,
-    reference: &str,
-    started: Instant,
-) -> anyhow::Result<Duration> {
-    for target in &mesh.targets {
-        while !tourist.can_read(target, reference).await {
-            let late = started.elapsed() > ARRIVAL_WITHIN;
-            ensure!(!late, "{} does not have {reference} after {ARRIVAL_WITHIN:?}", target.name);
-            sleep(Duration::from_millis(1)).await;
-        }
-    }
-    Ok(started.elapsed())
-}
-
-/// Kills the leader under writers and readers.
-async fn kill(
-    mesh: &Mesh,
-    processes: &mut Processes,
-    tourist: &Tourist,
-    patient: &str,
-    leader: &str,
-) -> anyhow::Result<Observed> {
-    terminal::print(format!(
-        "\n2. {} writers write and one reader per node reads. {leader} leads: kill -9 {leader}.",
-        traffic::WRITERS
-    ));
-    let survivors: Vec<Target> =
-        mesh.targets.iter().filter(|target| target.name != leader).cloned().collect();
-    let traffic = Traffic::start(tourist, &mesh.targets, &survivors, patient);
-    sleep(BEFORE).await;
-    let killed = Instant::now();
-    processes.kill(leader)?;
-    sleep(AFTER).await;
-    let observed = traffic.stop(killed).await?;
-    let successor = self::leader(&mesh.only(survivors.clone())).await?;
-    terminal::print(format!(
-        "   Before: {} writes accepted in {} s. After: {} in {} s, led by {successor}.\n   \
-         The longest time without an accepted write: {:.2} s.\n   \
-         Reads at the {} survivors meanwhile: {}, refused: {}.",
-        grouped(observed.writes_before as u64),
-        BEFORE.as_secs(),
-        grouped(observed.writes_after as u64),
-        AFTER.as_secs(),
-        observed.longest_pause.as_secs_f64(),
-        survivors.len(),
-        grouped(observed.reads),
-        observed.reads_refused,
-    ));
-    ensure!(observed.writes_before > 0, "no write was accepted before the leader was killed");
-    ensure!(observed.writes_after > 0, "no write was accepted after the leader was killed");
-    ensure!(
-        observed.longest_pause <= LONGEST_PAUSE,
-        "no write was accepted for longer than {LONGEST_PAUSE:?}"
-    );
-    ensure!(
-        observed.reads > 0 && observed.reads_refused == 0,
-        "survivors refused {} of {} reads: {}",
-        observed.reads_refused,
-        observed.reads + observed.reads_refused,
-        observed.first_refusal.unwrap_or_default()
-    );
-    Ok(observed)
-}
-
-/// Starts the killed node again, and waits until it holds what the others hold.
-async fn come_back(mesh: &Mesh, processes: &mut Processes, node: &str) -> anyhow::Result<()> {
-    terminal::print(format!("\n3. {node} is started again on its disk."));
+pub(super) async fn tour(mesh: &Mesh, processes: &mut Processes, net: &Net) -> anyhow::Result<()> {
     let started = Instant::now();
-    processes.start_again(node)?;
-    let mut first_read = None;
-    loop {
-        let seen = mesh.ask().await;
-        let statuses: Vec<&Status> =
-            seen.iter().filter_map(|seen| seen.status.as_ref().ok()).collect();
-        let back = statuses.iter().find(|status| status.node == node);
-        if back.is_some() {
-            first_read.get_or_insert_with(|| started.elapsed());
-        }
-        let same = |status: &&Status| back.is_some_and(|back| held(back) == held(status));
-        if statuses.len() == mesh.targets.len() && statuses.iter().all(same) {
-            break;
-        }
-        processes.look()?;
-        if processes.ended().iter().any(|ended| ended == node) {
-            bail!("{node} has ended again; its log says:\n{}", processes.last_words(node));
-        }
-        ensure!(started.elapsed() < BACK_WITHIN, "{node} does not hold what the others hold");
-        sleep(Duration::from_millis(20)).await;
-    }
-    terminal::print(format!(
-        "   It serves reads after {:.2} s, and holds everything after {:.2} s.",
-        first_read.unwrap_or_default().as_secs_f64(),
-        started.elapsed().as_secs_f64(),
-    ));
+    let cast = Cast::of(mesh, processes.cluster())?;
+    let stage = Stage::open("A TOUR: what this mesh does when parts of it are lost");
+    let mut tour = Tour { mesh, processes, net, cast, tourist: Tourist::new(), stage };
+    let (patient, allergy) = everywhere(&mut tour).await?;
+    leader::lost(&mut tour, &patient).await?;
+    let elsewhere = losses::region(&mut tour, &patient).await?;
+    let both = losses::site(&mut tour, &patient, &allergy).await?;
+    reunion::everything_comes_back(&mut tour).await?;
+    reunion::conflict(&mut tour, &both).await?;
+    proof(&mut tour, &[patient, allergy, elsewhere, both.alone.clone()]).await?;
+    tour.stage.measured("The whole tour", time(started.elapsed()));
+    tour.stage.close();
     Ok(())
+}
+
+/// What is written in one region can be read in all.
+async fn everywhere(tour: &mut Tour<'_>) -> anyhow::Result<(String, String)> {
+    let Cast { central, pac, eur } = tour.cast.clone();
+    let first = &central.targets[0];
+    tour.stage
+        .scene("Three regions, one set of records: what one region writes, every node serves.");
+    let patient = tour.tourist.create(first, &person()).await?;
+    let arrivals = [
+        tour.arrival(&pac.targets, &patient),
+        tour.arrival(&eur.targets, &patient),
+        tour.arrival(&tour.mesh.targets, &patient),
+    ];
+    let [in_pac, in_eur, everywhere] = join_all(arrivals).await.try_into().expect("three");
+    let (in_pac, in_eur, everywhere) = (in_pac?, in_eur?, everywhere?);
+    let allergy = tour.tourist.create(first, &allergy(&patient.reference)).await?;
+    tour.arrival(&tour.mesh.targets, &allergy).await?;
+    tour.stage.say(format!(
+        "{} is written at {} in {} (Chartmesh-Durability: {}).\n\
+         Readable at every node of {} {} later, of {} {} later, everywhere {} later.",
+        patient.reference,
+        first.name,
+        time(patient.took),
+        patient.durability(),
+        pac.name,
+        time(in_pac),
+        eur.name,
+        time(in_eur),
+        time(everywhere),
+    ));
+    tour.stage.measured("A write arrives at every node after", time(everywhere));
+    resources(tour.mesh).await?;
+    let picture = tour.picture().await?;
+    tour.stage.say(format!("\n{picture}"));
+    Ok((patient.reference, allergy.reference))
+}
+
+/// Everything that was acknowledged is everywhere, and each node computes it again from its disk.
+async fn proof(tour: &mut Tour<'_>, acknowledged: &[String]) -> anyhow::Result<()> {
+    tour.stage
+        .scene("verify --deep: each node computes everything again from the bytes on its disk.");
+    for target in &tour.mesh.targets {
+        let lost = tour.tourist.missing(target, acknowledged).await;
+        ensure!(lost.is_empty(), "{} does not have {}", target.name, lost.join(", "));
+    }
+    let verdict = verify::verify(tour.mesh, ARRIVAL_WITHIN, true).await?;
+    let report = verify::report(&verdict);
+    ensure!(verdict.equal, "{report}");
+    tour.stage.say(report);
+    Ok(())
+}
+
+impl Tour<'_> {
+    /// How long after its acknowledgement the last of these nodes has a record.
+    async fn arrival(&self, targets: &[Target], written: &Reply) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let arrival = async |target: &Target| {
+            while !self.tourist.can_read(target, &written.reference).await {
+                ensure!(
+                    started.elapsed() < ARRIVAL_WITHIN,
+                    "{} does not have {} after {ARRIVAL_WITHIN:?}",
+                    target.name,
+                    written.reference
+                );
+                sleep(LOOK_EVERY).await;
+            }
+            Ok(started.elapsed())
+        };
+        let arrivals = join_all(targets.iter().map(arrival)).await;
+        arrivals.into_iter().try_fold(Duration::ZERO, |last, next| Ok(last.max(next?)))
+    }
+
+    /// Each region: who leads it, what its nodes hold, and how fresh that is.
+    async fn picture(&self) -> anyhow::Result<String> {
+        let mut table =
+            terminal::table(["REGION", "LEADER", "NODES", "CHANGES", "OLDEST AS OF", "DIGEST"]);
+        for region in [&self.cast.central, &self.cast.pac, &self.cast.eur] {
+            let seen = self.mesh.only(region.targets.clone()).ask().await;
+            let statuses: Vec<Status> =
+                seen.into_iter().filter_map(|seen| seen.status.ok()).collect();
+            let one = statuses.first().context("no node answers")?;
+            let feeds = statuses.iter().flat_map(|status| &status.horizon);
+            let oldest = feeds.filter_map(|feed| feed.age).reduce(f64::max);
+            table.add_row([
+                region.name.clone(),
+                one.leader.clone().unwrap_or_default(),
+                statuses.len().to_string(),
+                grouped(one.horizon.iter().map(|feed| feed.seq).sum()),
+                oldest.map_or_else(|| "never".to_owned(), |age| format!("{age:.1} s ago")),
+                one.digest.chars().take(16).collect(),
+            ]);
+        }
+        Ok(table.to_string())
+    }
+
+    /// A process that has ended by itself ends the tour, with what it said.
+    fn expect_all_run(&mut self) -> anyhow::Result<()> {
+        self.processes.look()?;
+        if let Some(node) = self.processes.ended().first() {
+            bail!("{node} has ended; its log says:\n{}", self.processes.last_words(node));
+        }
+        Ok(())
+    }
+}
+
+impl Cast {
+    fn of(mesh: &Mesh, cluster: &Cluster) -> anyhow::Result<Self> {
+        let mut regions: Vec<Region> = Vec::new();
+        for (node, target) in cluster.nodes.iter().zip(&mesh.targets) {
+            if regions.last().is_none_or(|region| region.name != node.region) {
+                let name = node.region.clone();
+                regions.push(Region { name, targets: Vec::new(), sites: Vec::new() });
+            }
+            let region = regions.last_mut().expect("there is one now");
+            region.targets.push(target.clone());
+            region.sites.push(node.site.clone());
+        }
+        let mut regions = regions.into_iter();
+        let mut next = || regions.next().context("the tour needs three regions");
+        Ok(Self { central: next()?, pac: next()?, eur: next()? })
+    }
 }
 
 /// How far a node holds each feed.
 fn held(status: &Status) -> Vec<(&str, u64)> {
-    status.horizon.iter().map(|feed| (feed.origin.as_str(), feed.seq)).collect()
+    let mut held: Vec<_> =
+        status.horizon.iter().map(|feed| (feed.origin.as_str(), feed.seq)).collect();
+    held.sort_unstable();
+    held
 }
 
-/// Every acknowledged write is at every node, and nothing was written twice.
-async fn nothing_lost(
-    mesh: &Mesh,
-    tourist: &Tourist,
-    observed: &Observed,
-    before: u64,
-) -> anyhow::Result<()> {
-    let acknowledged = observed.acknowledged.len() as u64;
-    terminal::print(format!(
-        "\n4. {} writes were acknowledged, some of them after a retry. Each is read back at each node.",
-        grouped(acknowledged)
-    ));
-    for target in &mesh.targets {
-        let lost = tourist.missing(target, &observed.acknowledged).await;
-        ensure!(
-            lost.is_empty(),
-            "{} has lost {} writes: {}",
-            target.name,
-            lost.len(),
-            lost.join(", ")
-        );
-    }
-    let written = resources(mesh).await?.saturating_sub(before);
-    ensure!(
-        written == acknowledged,
-        "{written} resources were written for {acknowledged} acknowledged writes"
-    );
-    terminal::print("   None is lost, none was written twice.");
-    Ok(())
-}
-
-async fn all_equal(mesh: &Mesh) -> anyhow::Result<()> {
-    terminal::print(
-        "\n5. verify --deep: each node computes everything again from the bytes on its disk.",
-    );
-    let verdict = verify::verify(mesh, ARRIVAL_WITHIN, true).await?;
-    let report = verify::report(&verdict);
-    ensure!(verdict.equal, "{report}");
-    for line in report.lines() {
-        terminal::print(format!("   {line}"));
-    }
-    terminal::print("");
-    Ok(())
-}
-
-/// Who leads, once somebody does.
-async fn leader(mesh: &Mesh) -> anyhow::Result<String> {
-    let end = Instant::now() + LONGEST_PAUSE;
-    while Instant::now() < end {
-        let seen = mesh.ask().await;
-        let leads = |status: &Status| status.leader.as_ref() == Some(&status.node);
-        if let Some(status) = seen.into_iter().filter_map(|seen| seen.status.ok()).find(leads) {
-            return Ok(status.node);
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    bail!("no node leads")
+/// Whether these nodes hold the same.
+fn agree(statuses: &[&Status]) -> bool {
+    let same = |a: &Status, b: &Status| held(a) == held(b) && a.digest == b.digest;
+    statuses.windows(2).all(|pair| same(pair[0], pair[1]))
 }
 
 /// How many resources there are, once all nodes hold the same.
@@ -235,6 +224,25 @@ async fn resources(mesh: &Mesh) -> anyhow::Result<u64> {
     verdict.nodes.first().map(|held| held.resources).context("there is no node")
 }
 
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
+fn person() -> Value {
+    json!({
+        "resourceType": "Patient",
+        "active": true,
+        "name": [{"family": "Tour", "given": ["Guide"]}],
+    })
+}
+
+fn allergy(patient: &str) -> Value {
+    let status = |kind: &str, code: &str| {
+        let system = format!("http://terminology.hl7.org/CodeSystem/allergyintolerance-{kind}");
+        json!({"coding": [{"system": system, "code": code}]})
+    };
+    json!({
+        "resourceType": "AllergyIntolerance",
+        "clinicalStatus": status("clinical", "active"),
+        "verificationStatus": status("verification", "unconfirmed"),
+        "criticality": "unable-to-assess",
+        "code": {"text": "Penicillin"},
+        "patient": {"reference": patient},
+    })
 }

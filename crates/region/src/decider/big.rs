@@ -93,14 +93,17 @@ impl Decider {
     /// committed nothing can come in between any more: small commands are decided over what it
     /// changes, and answered when they are committed, until this node has caught up.
     async fn decide_big(&mut self, term: &mut Term, prepared: Prepared) -> Result<(), Lost> {
+        let stamp = self.stamp_once_stated(term).await?;
         let Some(uploading) = self.uploading.take() else { return Ok(()) };
         let Uploading { waiting, upload, parts } = uploading;
         let core = Arc::clone(&self.core);
+        if !waiting.begin() {
+            return Ok(());
+        }
         let index = core.progress.borrow().entries();
         let held = Held::of(&core.store, &term.began);
         let extends = core.store.cursor(&term.began.origin);
         let mut batch = Batch::new(&held, &extends);
-        let stamp = self.stamp(term.last);
         let begun = core.clock.monotonic();
         let judged = core.blocking.run(|| {
             let judged = judge_one(&core, &mut batch, &prepared.command, stamp.at)?;
@@ -139,7 +142,6 @@ impl Decider {
             return Err(lost);
         }
         waiting.answer(verdict);
-        term.spoken();
         let committed_in = core.clock.monotonic().saturating_sub(begun);
         tracing::info!(bytes, ?judged_in, ?committed_in, "a big command is decided");
         metrics::counter!("chartmesh_region_big_commands_total").increment(1);
@@ -172,11 +174,16 @@ impl Decider {
             while let Ok(message) = self.messages.try_recv() {
                 self.take(message);
             }
+            // A statement says up to where the feed is held, so it waits until this node has caught
+            // up; and what has to follow on it waits with it.
+            let Some(stamp) = self.stamp_as_stated(term) else {
+                fits(&core, applied.await?)?;
+                break;
+            };
             let commands = self.next_batch();
             if commands.is_empty() {
                 continue;
             }
-            let stamp = self.stamp(term.last);
             let ruled = judge(&core, batch, commands, stamp.at)?;
             if ruled.changes.is_empty() {
                 self.answer_confirmed(term.leader, ruled.verdicts);
@@ -196,10 +203,9 @@ impl Decider {
                 Err(lost) => return Err(ruled.lose(lost)),
             }
             ahead.extends =
-                ruled.changes.iter().fold(ahead.extends, |at, change| at.extend(change));
+                ruled.changes.iter().fold(ahead.extends, |at, change| at.extend(change.bytes()));
             ahead.index += 1;
             ruled.answer();
-            term.spoken();
         }
         while let Some(fit) = behind.next().await {
             fits(&core, fit?)?;

@@ -1,6 +1,5 @@
 //! This module judges waiting commands over what the node holds.
 
-use bytes::Bytes;
 use chartmesh_record::{
     Batch, Command, Criteria, Cursor, Decision, Heads, Judgement, Recorded, RequestId, ResourceId,
     ResourceKey, Seq, Timestamp, View, mutant,
@@ -15,11 +14,11 @@ use crate::core::Core;
 use crate::submit::Fate;
 
 /// Judged commands, and what they change.
-pub(super) struct Ruled {
+pub(crate) struct Ruled {
     /// What is to be answered, once what they change is in the log.
     pub(super) verdicts: Vec<(Waiting, Verdict)>,
-    /// Canonical bytes.
-    pub(super) changes: Vec<Bytes>,
+    /// In the feed's order.
+    pub(crate) changes: Vec<Canonical>,
 }
 
 /// One judged command.
@@ -39,7 +38,7 @@ pub(super) struct Changed {
 }
 
 /// What is held. One mutant forgets requests of earlier terms.
-pub(super) struct Held<'s> {
+pub(crate) struct Held<'s> {
     snapshot: Snapshot<'s>,
     forgotten: Seq,
 }
@@ -66,14 +65,14 @@ impl View for Held<'_> {
 
 impl<'s> Held<'s> {
     /// What the leader of a term that began at this place holds.
-    pub(super) fn of(store: &'s Store, began: &Cursor) -> Self {
+    pub(crate) fn of(store: &'s Store, began: &Cursor) -> Self {
         let forgets = mutant("request-forgotten-at-leader-change");
         Self { snapshot: store.snapshot(), forgotten: if forgets { began.seq } else { Seq(0) } }
     }
 }
 
 /// Judges commands in turn.
-pub(super) fn judge(
+pub(crate) fn judge(
     core: &Core,
     batch: &mut Batch<'_, Held<'_>>,
     commands: Vec<Waiting>,
@@ -82,13 +81,16 @@ pub(super) fn judge(
     let mut ruled = Ruled { verdicts: Vec::with_capacity(commands.len()), changes: Vec::new() };
     core.blocking.run(|| {
         for waiting in commands {
+            if !waiting.begin() {
+                continue;
+            }
             let Load::Small { command, .. } = &waiting.load else {
                 unreachable!("big commands wait elsewhere");
             };
             let verdict = match judge_one(core, batch, command, at)? {
                 RuledOne::Change(changed) => {
                     let verdict = Verdict::Accepted(changed.change.change_set().outcome());
-                    ruled.changes.push(changed.change.bytes().clone());
+                    ruled.changes.push(changed.change);
                     verdict
                 }
                 RuledOne::Verdict(verdict) => verdict,
@@ -125,11 +127,12 @@ impl Ruled {
     /// What puts the changes into the log.
     pub(super) fn proposal(&self, extends: Cursor, at: Timestamp) -> Proposal {
         metrics::histogram!("chartmesh_region_batch_changes").record(self.changes.len() as f64);
-        Proposal::Batch { extends, at, change_sets: self.changes.clone() }
+        let change_sets = self.changes.iter().map(|change| change.bytes().clone()).collect();
+        Proposal::Batch { extends, at, change_sets }
     }
 
     /// Tells everybody the verdict.
-    pub(super) fn answer(self) {
+    pub(crate) fn answer(self) {
         self.verdicts.into_iter().for_each(|(waiting, verdict)| waiting.answer(verdict));
     }
 

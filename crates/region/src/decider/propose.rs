@@ -16,7 +16,7 @@ use crate::types::{Fit, LeaderId, LogId, Sealed, TypeConfig};
 
 /// This node decides no longer in the term in which it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(crate) struct Lost {
     /// What became of the last proposal.
     pub(super) fate: Fate,
 }

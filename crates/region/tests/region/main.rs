@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
+mod disks;
+mod feeds;
+mod isolation;
 mod mesh;
+mod mirrors;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -240,7 +244,7 @@ async fn without_a_quorum_writes_are_answered_in_time_and_reads_go_on() {
     let mut mesh = Mesh::new(3);
     mesh.limits = Limits {
         patience: Duration::from_secs(1),
-        isolation_after: Duration::from_secs(1),
+        isolation_after: Duration::from_secs(3),
         ..Limits::default()
     };
     for number in 1..=3 {
@@ -260,9 +264,11 @@ async fn without_a_quorum_writes_are_answered_in_time_and_reads_go_on() {
     assert_eq!(unavailable.reason, Reason::NoQuorum);
     assert!(mesh.node(3).region.linearize().await.is_err());
     assert!(mesh.node(3).store.read(&key("a")).unwrap().is_some());
-    eventually("it has no quorum", || (mesh.state(3) == State::NoQuorum).then_some(())).await;
+    let isolated = || matches!(mesh.state(3), State::Isolated { .. }).then_some(());
+    eventually("it is isolated", isolated).await;
 
     mesh.start(1, false).await;
+    eventually("it is a region", || (mesh.state(3) == State::Region).then_some(())).await;
     let again = mesh.node(3).region.submit(put(2, "a", "y")).await;
     let again = match again {
         Ok(again) => again,
@@ -290,31 +296,34 @@ async fn before_the_founding_writes_wait_and_then_say_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_voter_with_an_empty_disk_takes_no_part_and_says_why() {
+async fn a_voter_with_an_empty_disk_is_let_in_as_a_new_one() {
     let mut mesh = Mesh::founded(3).await;
     mesh.node(1).region.submit(put(1, "a", "x")).await.unwrap();
     mesh.settle().await;
-    let wiped = mesh.follower().await;
-    mesh.kill(wiped).await;
-    mesh.wipe(wiped).await;
+    let raft_id = |mesh: &Mesh, number: usize| {
+        let members = mesh.node(number).region.status().members;
+        let own = members.iter().find(|member| member.name == mesh.name(number));
+        own.unwrap().raft_id
+    };
 
-    // Neither with the flag nor without.
-    for found in [false, true] {
-        mesh.start(wiped, found).await;
-        let reason = eventually("it takes no part", || match mesh.state(wiped) {
-            State::Refused { reason } => Some(reason),
-            _ => None,
-        });
-        assert!(reason.await.contains("empty"));
-        let status = mesh.node(wiped).region.status();
-        assert_eq!(status.alarms.len(), 1);
-        let answer = mesh.node(wiped).region.submit(put(2, "b", "x")).await;
-        let Err(SubmitError::Unavailable(unavailable)) = answer else { panic!("{answer:?}") };
-        assert!(matches!(unavailable.reason, Reason::Refused(_)), "{unavailable:?}");
+    // Neither with the flag nor without is the region founded again.
+    for (found, number) in [(false, 2), (true, 3)] {
+        let wiped = mesh.follower().await;
+        let old = raft_id(&mesh, wiped);
         mesh.kill(wiped).await;
+        mesh.wipe(wiped).await;
+        mesh.start(wiped, found).await;
+        let votes = || {
+            let status = mesh.node(wiped).region.status();
+            let votes = status.applied > 0 && status.alarms.is_empty();
+            (votes && status.state == State::Region).then_some(())
+        };
+        eventually("it votes again", votes).await;
+        assert_ne!(raft_id(&mesh, wiped), old);
+        mesh.node(wiped).region.submit(put(number, "b", "x")).await.unwrap();
+        mesh.settle().await;
     }
-    let other = mesh.running().map(|(number, _)| number).next().unwrap();
-    mesh.node(other).region.submit(put(3, "c", "x")).await.unwrap();
+    assert!(mesh.node(1).store.read(&key("a")).unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

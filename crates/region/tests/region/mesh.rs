@@ -1,9 +1,9 @@
-//! This module runs a region in one process: its voters on real disks, connected by pipes that can
+//! This module runs a region in one process: its nodes on real disks, connected by pipes that can
 //! be cut, with identities as a node's accept loop would give them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,8 @@ use chartmesh_region::{
     Blocking, Limits, Links, Member, PeerIdentity, Profile, Purpose, Region, Setup, State,
 };
 use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store, Syncer};
+use chartmesh_wire::proto::region_client::RegionClient;
+use chartmesh_wire::{OPERATOR, proto};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -22,26 +24,35 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use tracing_subscriber::EnvFilter;
+
+use crate::feeds::{Carrier, NodeFeeds};
 
 /// How long anything is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A region in one process.
 pub(crate) struct Mesh {
+    /// The voters, then the mirrors.
     names: Vec<NodeName>,
+    voters: usize,
     dir: TempDir,
     pipes: Arc<Pipes>,
+    pub(crate) carrier: Arc<Carrier>,
     nodes: BTreeMap<NodeName, Node>,
+    following: BTreeMap<NodeName, JoinSet<()>>,
     pub(crate) limits: Limits,
 }
 
-/// A voter that runs.
+/// A node that runs.
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) region: Region,
     pub(crate) store: Store,
+    pub(crate) log: RaftLog,
 }
 
-/// The connections between the voters.
+/// The connections between the nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     doors: Mutex<BTreeMap<NodeName, Router>>,
@@ -68,27 +79,46 @@ struct SystemClock(Instant);
 #[derive(Debug)]
 struct Counter(AtomicU64);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
 impl Mesh {
     /// Voters that are not started yet.
     pub(crate) fn new(voters: usize) -> Self {
-        let names = (1..=voters).map(|number| format!("pac-{number}").parse().unwrap()).collect();
-        let pipes = Arc::default();
-        let dir = TempDir::new().unwrap();
-        Self { names, dir, pipes, nodes: BTreeMap::new(), limits: Limits::default() }
+        Self::with(voters, 0, Limits::default())
+    }
+
+    /// Voters, then mirrors, that are not started yet.
+    pub(crate) fn with(voters: usize, mirrors: usize, limits: Limits) -> Self {
+        // RUST_LOG=chartmesh_region=debug shows what happens.
+        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
+        let numbers = 1..=voters + mirrors;
+        let pipes: Arc<Pipes> = Arc::default();
+        Self {
+            names: numbers.map(|number| format!("pac-{number}").parse().unwrap()).collect(),
+            voters,
+            dir: TempDir::new().unwrap(),
+            carrier: Arc::new(Carrier::new(Arc::clone(&pipes))),
+            pipes,
+            nodes: BTreeMap::new(),
+            following: BTreeMap::new(),
+            limits,
+        }
     }
 
     /// A founded region with a leader.
     pub(crate) async fn founded(voters: usize) -> Self {
-        let mut mesh = Self::new(voters);
-        for number in 1..=voters {
-            mesh.start(number, number == 1).await;
+        Self::new(voters).found().await
+    }
+
+    /// Starts all nodes, and founds the region.
+    pub(crate) async fn found(mut self) -> Self {
+        for number in 1..=self.names.len() {
+            self.start(number, number == 1).await;
         }
-        mesh.leader().await;
-        mesh
+        self.leader().await;
+        self
     }
 
     pub(crate) fn name(&self, number: usize) -> NodeName {
@@ -99,16 +129,18 @@ impl Mesh {
     pub(crate) async fn wipe(&self, number: usize) {
         let dir = self.disk(number);
         let wipe = || match std::fs::remove_dir_all(&dir) {
-            Ok(()) => Some(()),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => None,
-            Err(error) => panic!("{}: {error}", dir.display()),
+            wiped => {
+                wiped.unwrap();
+                Some(())
+            }
         };
         eventually("the disk is wiped", wipe).await;
         let free = || (!dir.exists()).then_some(());
         eventually("nobody writes to the disk any more", free).await;
     }
 
-    /// Starts a voter on its disk.
+    /// Starts a node on its disk.
     pub(crate) async fn start(&mut self, number: usize, found: bool) {
         let name = self.name(number);
         self.mend(number);
@@ -138,11 +170,13 @@ impl Mesh {
         let setup = Setup {
             me: name.clone(),
             region: "pac".parse().unwrap(),
-            voters: self.names.iter().map(member).collect(),
+            voters: self.names[..self.voters].iter().map(member).collect(),
+            mirrors: self.names[self.voters..].iter().map(member).collect(),
             profile: Profile::Lan,
             found,
             store: store.clone(),
-            log,
+            log: log.clone(),
+            feeds: Arc::new(NodeFeeds::new(&name, &self.carrier)),
             links: Arc::new(links),
             clock: Arc::new(SystemClock(now())),
             random: Arc::new(Counter(AtomicU64::new(seed))),
@@ -154,11 +188,61 @@ impl Mesh {
             .route_service("/chartmesh.v1.Raft/{call}", services.raft())
             .route_service("/chartmesh.v1.Region/{call}", services.region());
         lock(&self.pipes.doors).insert(name.clone(), router);
-        self.nodes.insert(name, Node { region, store });
+        let node = Node { region, store, log };
+        self.carrier.add(&name, node.clone());
+        let mut following = JoinSet::new();
+        following.spawn(Arc::clone(&self.carrier).follow(name.clone()));
+        self.following.insert(name.clone(), following);
+        self.nodes.insert(name, node);
     }
 
     pub(crate) fn disk(&self, number: usize) -> PathBuf {
         self.dir.path().join(self.name(number).as_str())
+    }
+
+    /// Keeps a copy of a killed voter's disk.
+    pub(crate) async fn copy(&self, number: usize) -> TempDir {
+        let memory = Memory::new(8 << 20, 8 << 20);
+        let free = || {
+            let dir = self.disk(number);
+            let store = Store::open(&dir, Options { memory: memory.clone() });
+            let log = RaftLog::open(&dir, Syncer::Caller, &memory);
+            let in_use = matches!(store, Err(OpenError::InUse { .. }))
+                || matches!(log, Err(OpenError::InUse { .. }));
+            (!in_use).then_some(())
+        };
+        eventually("the disk is free", free).await;
+        let copy = TempDir::new().unwrap();
+        copy_all(&self.disk(number), copy.path());
+        copy
+    }
+
+    /// Gives a killed voter's disk back what it was before.
+    pub(crate) async fn set_back(&self, number: usize, to: &TempDir) {
+        self.wipe(number).await;
+        copy_all(to.path(), &self.disk(number));
+    }
+
+    /// The topology does not name this voter any more, or not yet.
+    pub(crate) fn add_voter(&mut self) -> usize {
+        self.voters += 1;
+        self.names.push(format!("pac-{}", self.voters).parse().unwrap());
+        self.voters
+    }
+
+    /// Asks a voter, as the operator, to change who votes.
+    pub(crate) async fn change(
+        &self,
+        number: usize,
+        change: proto::change_request::Change,
+    ) -> proto::change_response::Answer {
+        let operator: NodeName = OPERATOR.parse().unwrap();
+        let links =
+            PipeLinks { me: operator, pipes: Arc::clone(&self.pipes), channels: Mutex::default() };
+        let channel = links.channel(&self.name(number), Purpose::Forward);
+        let request = proto::ChangeRequest { change: Some(change) };
+        let answer = RegionClient::new(channel).change(request).await;
+        answer.unwrap().into_inner().answer.unwrap()
     }
 
     /// Stops a voter without a word.
@@ -166,6 +250,8 @@ impl Mesh {
         let name = self.name(number);
         self.pipes.cut(&name);
         lock(&self.pipes.doors).remove(&name);
+        self.carrier.remove(&name);
+        self.following.remove(&name).unwrap().shutdown().await;
         self.nodes.remove(&name).unwrap().region.stop().await;
     }
 
@@ -219,20 +305,42 @@ impl Mesh {
         self.running().map(|(number, _)| number).find(|&number| number != leader).unwrap()
     }
 
-    /// Waits until all running voters hold the same, and checks that they do.
+    /// Waits until all running nodes hold the same, and checks that they do.
     pub(crate) async fn settle(&self) {
         let same = || {
-            let mut states = self.nodes.values().map(|node| {
-                (node.store.horizon(), node.store.digest(), node.region.status().applied)
-            });
+            let mut states =
+                self.nodes.values().map(|node| (node.store.horizon(), node.store.digest()));
             let first = states.next()?;
-            states.all(|state| state == first).then_some(())
+            let voters = self.running().filter(|(number, _)| *number <= self.voters);
+            let mut applied = voters.map(|(_, node)| node.region.status().applied);
+            let position = applied.next()?;
+            let same = states.all(|state| state == first) && applied.all(|at| at == position);
+            same.then_some(())
         };
-        eventually("all voters hold the same", same).await;
+        eventually("all nodes hold the same", same).await;
     }
 
     pub(crate) fn state(&self, number: usize) -> State {
         self.node(number).region.status().state
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.carrier.clear();
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
@@ -270,6 +378,12 @@ impl Pipes {
     fn cut(&self, name: &NodeName) {
         lock(&self.cut).insert(name.clone());
         lock(&self.running).remove(name);
+    }
+
+    /// Whether neither of two nodes is cut off.
+    pub(crate) fn connects(&self, one: &NodeName, other: &NodeName) -> bool {
+        let cut = lock(&self.cut);
+        !cut.contains(one) && !cut.contains(other)
     }
 
     /// Connects two voters.

@@ -65,7 +65,7 @@ fn endless() -> Body {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_answered_and_the_next_request_is_served() {
     let node = Node::start().await;
-    node.break_randomness();
+    node.light_the_fuse();
 
     let reply = node.put("Patient/p1", PATIENT, &[]).await;
     let read = node.get("Patient/p1").await;

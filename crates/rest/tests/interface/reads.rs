@@ -7,19 +7,6 @@ use crate::node::Node;
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_says_how_fresh_it_is() {
-    let node = Node::start().await;
-
-    for path in ["/fhir/metadata", "/fhir/Patient/none", "/fhir/Nonsense", "/fhir"] {
-        let reply = node.ask("GET", path, &[], "").await;
-
-        assert_eq!(reply.header("chartmesh-state"), "region", "{path}");
-        let as_of = reply.header("chartmesh-as-of");
-        assert!(as_of.starts_with("pac=\"20") && as_of.contains(";age="), "{path}: {as_of}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_told_apart_from_what_is_gone() {
     let node = Node::start().await;
     let first = node.put("Patient/p1", PATIENT, &[]).await;
@@ -84,19 +71,6 @@ async fn the_pages_of_a_history_hold_every_version_once() {
     }
 
     assert_eq!(seen, [5, 4, 3, 2, 1]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_linearizable_read_is_served_while_the_region_stands() {
-    let node = Node::start().await;
-    node.put("Patient/p1", PATIENT, &[]).await;
-
-    let prefer = [("prefer", "chartmesh-consistency=linearizable")];
-    let read = node.ask("GET", "/fhir/Patient/p1", &prefer, "").await;
-    let prefer = [("prefer", "chartmesh-max-staleness=60")];
-    let fresh = node.ask("GET", "/fhir/Patient/p1", &prefer, "").await;
-
-    assert_eq!((read.status, fresh.status), (200, 200));
 }
 
 fn generation(resource: &Value) -> u64 {

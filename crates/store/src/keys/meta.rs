@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
+//! 'm' 'n' -> how fresh what is held was when it was last noted
+//! 'm' 'p' -> what the voters of the region have acknowledged      'm' 'r' -> that it was recovered
 //! ```
 
 /// A row of which there is one.
@@ -13,6 +15,19 @@ pub(crate) enum MetaKey {
     Applied,
     /// The digest of what is held.
     Digest,
+    /// A note.
+    Note(Note),
+}
+
+/// What the crates above note down, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// How fresh what is held is.
+    Freshness,
+    /// What the voters of the region have acknowledged.
+    Promises,
+    /// That the region was recovered.
+    Recovery,
 }
 
 impl MetaKey {
@@ -21,6 +36,9 @@ impl MetaKey {
             Self::Format => b"mf",
             Self::Applied => b"ma",
             Self::Digest => b"md",
+            Self::Note(Note::Freshness) => b"mn",
+            Self::Note(Note::Promises) => b"mp",
+            Self::Note(Note::Recovery) => b"mr",
         }
     }
 }
@@ -44,7 +62,9 @@ mod tests {
 
     #[test]
     fn no_two_rows_share_a_key() {
-        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].map(MetaKey::key);
+        let notes = [Note::Freshness, Note::Promises, Note::Recovery].map(MetaKey::Note);
+        let keys = [MetaKey::Format, MetaKey::Applied, MetaKey::Digest].into_iter().chain(notes);
+        let keys: Vec<&[u8]> = keys.map(MetaKey::key).collect();
         for (place, key) in keys.iter().enumerate() {
             assert!(!keys[..place].contains(key));
         }

@@ -135,6 +135,22 @@ pub(super) fn entries(tables: &Tables, range: Range<u64>) -> Result<Vec<(LogId, 
     Ok(found)
 }
 
+/// About how many bytes the entries take: in files, and in memory before that.
+pub(super) fn bytes(tables: &Tables) -> u64 {
+    let property = |name| {
+        let value = tables.db().property_int_value_cf(tables.table(ENTRIES), name);
+        value.ok().flatten().unwrap_or(0)
+    };
+    property("rocksdb.total-sst-files-size") + property("rocksdb.size-all-mem-tables")
+}
+
+/// Gives back what entries up to a purged one took.
+pub(super) fn shrink(tables: &Tables, purged: Option<LogId>) {
+    let Some(purged) = purged else { return };
+    let end = (purged.index + 1).to_be_bytes();
+    tables.db().compact_range_cf(tables.table(ENTRIES), Some(0_u64.to_be_bytes()), Some(end));
+}
+
 /// An entry that should be there is not.
 pub(super) fn missing(tables: &Tables, index: u64) -> Corrupt {
     tables.no_row(ENTRIES, &index.to_be_bytes())

@@ -36,7 +36,7 @@ fn go_on(store: &Store, feeds: &[Feed], size: usize, mut told: impl FnMut(State)
             let run = feed.run(held..feed.changes.len().min(held + size));
             let number = store.applied().map_or(0, |it| it[0]) + 1;
             let applied = Some(Bytes::copy_from_slice(&[number]));
-            store.apply(Apply { runs: vec![run], applied }).unwrap();
+            store.apply(Apply { runs: vec![run], applied, ..Apply::default() }).unwrap();
             told(state(store));
         }
     }
@@ -137,7 +137,13 @@ fn child_writes_until_it_is_killed() {
         let done = Box::new(move |result| tell.send(result).unwrap());
         log.append(vec![entry(place as u64)], done);
         told.recv().unwrap().unwrap();
-        store.apply(Apply { runs: vec![feeds[0].run(place..place + 1)], applied: None }).unwrap();
+        store
+            .apply(Apply {
+                runs: vec![feeds[0].run(place..place + 1)],
+                applied: None,
+                ..Apply::default()
+            })
+            .unwrap();
         println!("written {place}");
         std::io::stdout().flush().unwrap();
     }

@@ -31,7 +31,13 @@ fn written(dir: &Path, count: usize) -> Feed {
     let feed = feeds(&plain_steps(count)).swap_remove(0);
     let store = open(dir);
     for place in 0..count {
-        store.apply(Apply { runs: vec![feed.run(place..place + 1)], applied: None }).unwrap();
+        store
+            .apply(Apply {
+                runs: vec![feed.run(place..place + 1)],
+                applied: None,
+                ..Apply::default()
+            })
+            .unwrap();
     }
     feed
 }
@@ -99,7 +105,13 @@ fn a_damaged_write_ahead_log_of_the_state_loses_its_end_and_nothing_else() {
         assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None, "{offset}");
         let held = store.cursor(&feed.places[0].origin);
         assert_eq!(held, feed.places[held.seq.0 as usize], "{offset}");
-        store.apply(Apply { runs: vec![feed.run(held.seq.0 as usize..6)], applied: None }).unwrap();
+        store
+            .apply(Apply {
+                runs: vec![feed.run(held.seq.0 as usize..6)],
+                applied: None,
+                ..Apply::default()
+            })
+            .unwrap();
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_record::{
-    ChangeSet, Criteria, Head, Heads, RequestId, ResourceId, ResourceKey, View, identifiers,
+    ChangeSet, Criteria, Head, Heads, Origin, RequestId, ResourceId, ResourceKey, View, identifiers,
 };
-use chartmesh_store::{Count, Counts, Store, StoredVersion};
+use chartmesh_store::{Conflict, ConflictKind, ConflictScope, Count, Counts, Store, StoredVersion};
 use chartmesh_wire::Canonical;
 
 use crate::world::{IDENTIFIERS, keys};
@@ -81,6 +81,39 @@ impl Model {
         Counts { types }
     }
 
+    /// How many criteria have made several resources, in several origins, that are not deleted.
+    fn duplicates(&self) -> usize {
+        let mut makers: BTreeMap<_, (BTreeSet<&ResourceKey>, BTreeSet<&Origin>)> = BTreeMap::new();
+        for set in self.sets() {
+            for version in &set.versions {
+                let lives = self.current(&version.key).is_some_and(|it| it.content.is_some());
+                if let Some(criteria) = version.criteria.as_ref().filter(|_| lives) {
+                    let made = makers.entry((version.key.kind, criteria)).or_default();
+                    made.0.insert(&version.key);
+                    made.1.insert(&set.origin);
+                }
+            }
+        }
+        makers.values().filter(|(made, origins)| made.len() > 1 && origins.len() > 1).count()
+    }
+
+    fn check_conflicts(&self, store: &Store) {
+        let list = |scope: &ConflictScope| store.conflicts(scope, None, usize::MAX).unwrap();
+        let all = list(&ConflictScope::All);
+        let duplicates: Vec<&Conflict> =
+            all.iter().filter(|it| it.kind == ConflictKind::Duplicate).collect();
+        let split = keys().filter(|key| self.heads(key).in_conflict()).count();
+        assert_eq!(duplicates.len(), self.duplicates());
+        assert_eq!(all.len(), split + duplicates.len());
+        assert_eq!(store.conflict_count(), all.len() as u64);
+        for conflict in duplicates {
+            for key in conflict.duplicates.iter().chain([&conflict.resource]) {
+                let there = list(&ConflictScope::Resource(key.clone()));
+                assert!(there.iter().any(|it| it.key() == conflict.key()), "{key}: {there:?}");
+            }
+        }
+    }
+
     /// Compares every answer of a store.
     pub(crate) fn check(&self, store: &Store) {
         for key in keys() {
@@ -99,6 +132,7 @@ impl Model {
             }
         }
         self.check_searches(store);
+        self.check_conflicts(store);
         self.check_requests(store);
         assert_eq!(store.counts(), self.counts());
         let report = store.deep_verify(|_| {}).unwrap();

@@ -1,7 +1,7 @@
 //! This module checks that a store answers as the model does, whatever the order of arrival.
 
 use chartmesh_record::{Cursor, RequestId, Seq, Timestamp};
-use chartmesh_store::{Apply, Run, RunOutcome, Store};
+use chartmesh_store::{Apply, FeedError, Run, RunOutcome, Store};
 use chartmesh_wire::Canonical;
 use proptest::prelude::*;
 
@@ -22,7 +22,8 @@ fn apply_all(
         // What is held already is given again.
         let run = feeds[who].run(done[who].saturating_sub(1)..end);
         let new = end - done[who];
-        let outcome = store.apply(Apply { runs: vec![run], applied: None }).unwrap();
+        let outcome =
+            store.apply(Apply { runs: vec![run], applied: None, ..Apply::default() }).unwrap();
         assert_eq!(outcome.runs, [RunOutcome::Held { new }]);
         done[who] = end;
         seen(store);
@@ -78,6 +79,12 @@ proptest! {
         apply_all(&store, &feeds, &[], |_| {});
 
         for feed in &feeds {
+            for place in &feed.places {
+                let chain = store.chain(&place.origin, place.seq).unwrap();
+                prop_assert_eq!(chain, Some(place.hash));
+            }
+            let end = feed.places.last().unwrap();
+            prop_assert_eq!(store.chain(&end.origin, end.seq.next()).unwrap(), None);
             let mut at = feed.places[0].clone();
             while at.seq < feed.places.last().unwrap().seq {
                 let given = store.feed(&at, max).unwrap();
@@ -102,7 +109,8 @@ fn several_runs_of_one_feed_fit_one_apply() {
 
     let at_once = open(one.path());
     let runs = vec![feeds[0].run(0..4), feeds[0].run(2..6), feeds[0].run(6..9)];
-    let applied = at_once.apply(Apply { runs, applied: Some("7".into()) }).unwrap();
+    let applied =
+        at_once.apply(Apply { runs, applied: Some("7".into()), ..Apply::default() }).unwrap();
     let in_turn = open(many.path());
     apply_all(&in_turn, &feeds, &[(0, 1), (0, 1)], |_| {});
 
@@ -119,7 +127,9 @@ fn a_run_that_does_not_fit_changes_nothing() {
     let dir = scratch();
     let store = open(dir.path());
     let held = feeds[0].places[2].clone();
-    store.apply(Apply { runs: vec![feeds[0].run(0..2)], applied: None }).unwrap();
+    store
+        .apply(Apply { runs: vec![feeds[0].run(0..2)], applied: None, ..Apply::default() })
+        .unwrap();
 
     let gap = feeds[0].run(3..4);
     let elsewhere = Run { extends: held.clone(), changes: vec![feeds[0].changes[3].clone()] };
@@ -128,7 +138,9 @@ fn a_run_that_does_not_fit_changes_nothing() {
         changes: vec![feeds[0].changes[2].clone()],
     };
     let digest = store.digest();
-    let outcome = store.apply(Apply { runs: vec![gap, elsewhere, forked], applied: None }).unwrap();
+    let outcome = store
+        .apply(Apply { runs: vec![gap, elsewhere, forked], applied: None, ..Apply::default() })
+        .unwrap();
 
     let misfit = RunOutcome::Misfit { held: held.clone() };
     assert_eq!(outcome.runs, [misfit.clone(), misfit, RunOutcome::Forked { held }]);
@@ -140,7 +152,9 @@ fn other_bytes_at_a_place_that_is_held_are_a_fork() {
     let feeds = feeds(&plain_steps(3));
     let dir = scratch();
     let store = open(dir.path());
-    store.apply(Apply { runs: vec![feeds[0].run(0..3)], applied: None }).unwrap();
+    store
+        .apply(Apply { runs: vec![feeds[0].run(0..3)], applied: None, ..Apply::default() })
+        .unwrap();
 
     let mut other = feeds[0].changes[1].change_set().clone();
     other.client = Some("somebody else".to_owned());
@@ -148,8 +162,11 @@ fn other_bytes_at_a_place_that_is_held_are_a_fork() {
         extends: feeds[0].places[1].clone(),
         changes: vec![Canonical::encode(other), feeds[0].changes[2].clone()],
     };
-    let outcome = store.apply(Apply { runs: vec![run.clone()], applied: None }).unwrap();
-    let beside = store.apply(Apply { runs: vec![run], applied: Some("8".into()) }).unwrap();
+    let outcome =
+        store.apply(Apply { runs: vec![run.clone()], applied: None, ..Apply::default() }).unwrap();
+    let beside = store
+        .apply(Apply { runs: vec![run], applied: Some("8".into()), ..Apply::default() })
+        .unwrap();
 
     let held = feeds[0].places[2].clone();
     assert_eq!(outcome.runs, [RunOutcome::Forked { held }]);
@@ -180,10 +197,18 @@ fn a_request_is_remembered_for_a_day_of_its_region_and_no_longer() {
     let feed = hourly(60);
     let (one, many) = (scratch(), scratch());
     let at_once = open(one.path());
-    at_once.apply(Apply { runs: vec![feed.run(0..60)], applied: None }).unwrap();
+    at_once
+        .apply(Apply { runs: vec![feed.run(0..60)], applied: None, ..Apply::default() })
+        .unwrap();
     let in_turn = open(many.path());
     for place in 0..60 {
-        in_turn.apply(Apply { runs: vec![feed.run(place..place + 1)], applied: None }).unwrap();
+        in_turn
+            .apply(Apply {
+                runs: vec![feed.run(place..place + 1)],
+                applied: None,
+                ..Apply::default()
+            })
+            .unwrap();
     }
 
     for store in [&at_once, &in_turn] {
@@ -205,11 +230,15 @@ fn a_snapshot_does_not_see_what_is_applied_later() {
     let feeds = feeds(&plain_steps(6));
     let dir = scratch();
     let store = open(dir.path());
-    store.apply(Apply { runs: vec![feeds[0].run(0..3)], applied: None }).unwrap();
+    store
+        .apply(Apply { runs: vec![feeds[0].run(0..3)], applied: None, ..Apply::default() })
+        .unwrap();
 
     let before = store.heads(&key(0)).unwrap();
     let snapshot = store.snapshot();
-    store.apply(Apply { runs: vec![feeds[0].run(3..6)], applied: None }).unwrap();
+    store
+        .apply(Apply { runs: vec![feeds[0].run(3..6)], applied: None, ..Apply::default() })
+        .unwrap();
 
     assert_eq!(snapshot.heads(&key(0)).unwrap(), before);
     assert_ne!(store.heads(&key(0)).unwrap(), before);
@@ -228,4 +257,42 @@ fn a_store_that_is_open_elsewhere_says_so() {
     let options = chartmesh_store::Options { memory: crate::world::memory() };
     let error = Store::open(dir.path(), options).unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
+}
+
+#[test]
+fn what_is_held_back_is_given_out_and_applied_once_it_can_be_read() {
+    let feeds = feeds(&plain_steps(9));
+    let feed = &feeds[0];
+    let dir = scratch();
+    let bytes = |range: std::ops::Range<usize>| -> Vec<bytes::Bytes> {
+        feed.changes[range].iter().map(|change| change.bytes().clone()).collect()
+    };
+    let origin = feed.places[0].origin.clone();
+
+    {
+        let store = open(dir.path());
+        store.apply(Apply { runs: vec![feed.run(0..3)], ..Apply::default() }).unwrap();
+        assert_eq!(store.hold_back(&feed.places[2], &bytes(2..4)).unwrap(), None, "not its end");
+        let end = store.hold_back(&feed.places[3], &bytes(3..6)).unwrap();
+        assert_eq!(end.as_ref(), Some(&feed.places[6]));
+        store.hold_back(&feed.places[6], &bytes(6..9)).unwrap().unwrap();
+        assert_eq!(store.cursor(&origin), feed.places[3], "nothing of it is applied");
+    }
+    let store = open(dir.path());
+    assert_eq!(store.furthest(&origin), feed.places[9]);
+    for place in 0..9 {
+        let given = store.feed_as_held(&feed.places[place], 1).unwrap();
+        assert_eq!(given, [(feed.changes[place].bytes().clone(), feed.places[place + 1].hash)]);
+    }
+    assert_eq!(store.feed_as_held(&feed.places[9], 1).unwrap(), []);
+    let other = Cursor { hash: feed.places[0].hash, ..feed.places[5].clone() };
+    assert!(matches!(store.feed_as_held(&other, 1), Err(FeedError::Forked { .. })));
+
+    assert_eq!(store.release(Timestamp(1)).unwrap(), []);
+
+    assert_eq!(store.cursor(&origin), feed.places[9]);
+    assert!(!store.is_held_back(&origin));
+    assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+    drop(store);
+    assert!(!open(dir.path()).is_held_back(&origin));
 }

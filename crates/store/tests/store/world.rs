@@ -146,8 +146,10 @@ fn decide(step: &Step, number: usize, seq: Seq, knowledge: &Knowledge) -> Change
         let (generation, ancestry) = heads.successor(superseded);
         let version = VersionId { generation, origin: origin.clone() };
         let content = (!write.deletes).then(|| content(&key, &version, at, write.identifier));
-        versions
-            .insert(key.clone(), Version { key, generation, ancestry, criteria: None, content });
+        let conditional = !write.deletes && write.supersedes % 3 == 0;
+        let criteria = conditional.then(|| format!("identifier=urn:a|{}", write.identifier % 2));
+        let made = Version { key: key.clone(), generation, ancestry, criteria, content };
+        versions.insert(key, made);
     }
     let versions: Vec<Version> = versions.into_values().collect();
     let entry = |version: &Version| EntryOutcome {

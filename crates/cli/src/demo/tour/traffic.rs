@@ -5,39 +5,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
-use chartmesh_node::SystemRandom;
-use chartmesh_record::Random as _;
-use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::http::{Answer, Client};
+use super::tourist::{Tourist, created, said};
 use crate::mesh::Target;
 
 /// Writers at work at one time.
 pub(super) const WRITERS: usize = 4;
-
-/// How long an answer is waited for: longer than a region needs for a new leader.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two attempts at the same write, and between two reads.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A write that is not accepted for so long is given up, and the tour with it.
 const PERSISTENCE: Duration = Duration::from_secs(30);
-
-/// How many acknowledged writes are read back at one time.
-const READS_AT_ONCE: usize = 16;
-
-/// Somebody who writes and reads.
-#[derive(Clone, Debug)]
-pub(super) struct Tourist {
-    client: Client,
-    /// Makes the keys of this tour its own.
-    tag: u64,
-}
 
 /// Writers and readers at work.
 pub(super) struct Traffic {
@@ -80,39 +64,6 @@ pub(super) struct Observed {
 }
 
 impl Tourist {
-    pub(super) fn new() -> Self {
-        Self { client: Client::new(PATIENCE), tag: SystemRandom.bits() }
-    }
-
-    /// Writes a patient at one node. The answer says how it is called.
-    pub(super) async fn create_patient(&self, target: &Target) -> anyhow::Result<String> {
-        let body = br#"{"resourceType":"Patient","active":true,"name":[{"family":"Tour","given":["Guide"]}]}"#;
-        let url = target.fhir.join("Patient");
-        let (headers, body) = (HeaderMap::new(), Bytes::from_static(body));
-        let answer = self.client.send(Method::POST, &url, headers, body).await?;
-        created(&answer)
-            .with_context(|| format!("{} refused a patient: {}", target.name, said(&answer)))
-    }
-
-    /// Whether a node has a resource now.
-    pub(super) async fn can_read(&self, target: &Target, reference: &str) -> bool {
-        let answer = self.client.get(&target.fhir.join(reference)).await;
-        answer.is_ok_and(|answer| answer.status == StatusCode::OK)
-    }
-
-    /// Which of these a node does not have.
-    pub(super) async fn missing(&self, target: &Target, references: &[String]) -> Vec<String> {
-        let missing = async |reference: &String| {
-            (!self.can_read(target, reference).await).then(|| reference.clone())
-        };
-        stream::iter(references)
-            .map(missing)
-            .buffer_unordered(READS_AT_ONCE)
-            .filter_map(std::future::ready)
-            .collect()
-            .await
-    }
-
     /// Writes one observation, at one node after the other until one acknowledges it. The key makes
     /// sure that it is written once.
     async fn insist(
@@ -124,7 +75,7 @@ impl Tourist {
         let key = HeaderValue::try_from(format!("tour-{:x}-{which}", self.tag))?;
         let headers =
             HeaderMap::from_iter([(header::HeaderName::from_static("idempotency-key"), key)]);
-        let body = Bytes::from(observation(patient));
+        let body = Bytes::from(observation(patient).to_string());
         let started = Instant::now();
         for target in targets.iter().cycle().skip(which) {
             let url = target.fhir.join("Observation");
@@ -233,8 +184,9 @@ impl Traffic {
     }
 }
 
-fn observation(patient: &str) -> String {
-    serde_json::json!({
+/// A heart rate.
+pub(super) fn observation(patient: &str) -> Value {
+    json!({
         "resourceType": "Observation",
         "status": "final",
         "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Heart rate"}]},
@@ -243,40 +195,4 @@ fn observation(patient: &str) -> String {
             "value": 72, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min",
         },
     })
-    .to_string()
-}
-
-/// What an answer says was created: `Patient/1` out of its `Location`.
-fn created(answer: &Answer) -> Option<String> {
-    let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
-    let (resource, _) = location.split_once("/_history/")?;
-    let (rest, id) = resource.rsplit_once('/')?;
-    let kind = rest.rsplit_once('/').map_or(rest, |(_, kind)| kind);
-    Some(format!("{kind}/{id}"))
-}
-
-/// What an answer says, cut short.
-fn said(answer: &Answer) -> String {
-    let text: String = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
-    format!("{} {text}", answer.status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_names_what_was_created() {
-        let check = |location: &str, expect: Option<&str>| {
-            let headers = HeaderMap::from_iter([(
-                header::LOCATION,
-                HeaderValue::try_from(location).unwrap(),
-            )]);
-            let answer = Answer { status: StatusCode::CREATED, headers, body: Bytes::new() };
-            assert_eq!(created(&answer).as_deref(), expect, "{location}");
-        };
-        check("http://h:1/fhir/Patient/a/_history/1-pac.0000000000", Some("Patient/a"));
-        check("Patient/a/_history/1", Some("Patient/a"));
-        check("http://h:1/fhir/Patient", None);
-    }
 }

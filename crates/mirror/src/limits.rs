@@ -21,7 +21,7 @@ pub(crate) const EXCHANGE_WAIT: Duration = Duration::from_millis(500);
 pub(crate) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two exchanges with a peer of the same region, and with another.
 pub(crate) const EXCHANGE_PAUSE: Duration = Duration::from_millis(60);
-pub(crate) const EXCHANGE_PAUSE_WIDE: Duration = Duration::from_millis(150);
+pub(crate) const EXCHANGE_PAUSE_WIDE: Duration = Duration::from_millis(500);
 /// After a failed exchange; up to twice that is added at random.
 pub(crate) const EXCHANGE_RETRY: Duration = Duration::from_millis(300);
 /// With so many nodes of each other region horizons are exchanged.
@@ -57,7 +57,7 @@ pub(crate) const PULL_STALLED: Duration = Duration::from_secs(3);
 pub(crate) const GIVE_STALLED: Duration = Duration::from_secs(30);
 /// A live pull asks again after this time: small changes come together and compress better.
 pub(crate) const PULL_PAUSE: Duration = Duration::from_millis(5);
-pub(crate) const PULL_PAUSE_WIDE: Duration = Duration::from_millis(40);
+pub(crate) const PULL_PAUSE_WIDE: Duration = Duration::from_millis(120);
 /// A feed that has rested for so many answers is begun again when it goes on: thousands of them rest.
 pub(crate) const PULL_RESTS: u32 = 5;
 /// Feeds that are pulled at one time.

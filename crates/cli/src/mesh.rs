@@ -63,6 +63,11 @@ pub(crate) struct Seen {
 }
 
 impl Arguments {
+    /// Whether no mesh is named.
+    pub(crate) fn names_nothing(&self) -> bool {
+        self.cluster.is_none() && self.topology.is_none() && self.to.is_empty()
+    }
+
     /// Finds the nodes.
     pub(crate) fn find(&self) -> anyhow::Result<Mesh> {
         if let Some(file) = &self.topology {

@@ -98,7 +98,9 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let survey = survivor.survey()?;
     let others = match arguments.mesh.find() {
         Ok(mesh) => mesh.ask().await,
-        Err(_) => Vec::new(),
+        // Nobody was named, and there is no demo here.
+        Err(_) if arguments.mesh.names_nothing() => Vec::new(),
+        Err(error) => return Err(error),
     };
     let mut report = report(&data, &survey, &others);
     if !arguments.json {

@@ -50,6 +50,9 @@ pub(crate) async fn join(core: Arc<Core>) {
         }
         sleep(HELLO_EVERY).await;
     }
+    if let Some(raft) = core.raft().filter(|_| !*core.draining.borrow()) {
+        raft.runtime_config().elect(true);
+    }
     core.joined();
     tracing::info!("this disk votes now");
 }
@@ -130,7 +133,7 @@ pub(crate) async fn remove(core: &Core, name: &str) -> Result<String, String> {
 }
 
 /// Heeds what others say of the group: one that has gone on without this node ends its part in it.
-pub(crate) fn heed(core: &Core, greetings: &[Greeting]) {
+pub(crate) fn heed(core: &Arc<Core>, greetings: &[Greeting]) {
     let known = core.recovery.load(Ordering::Acquire);
     if core.raft().is_none() {
         return;
@@ -154,6 +157,7 @@ pub(crate) fn heed(core: &Core, greetings: &[Greeting]) {
         }
         let joining = Admission::Joining { why: Why::Uninvited, since: core.clock.wall() };
         core.admission.send_replace(joining);
+        tokio::spawn(join(Arc::clone(core)));
     }
 }
 

@@ -209,10 +209,11 @@ impl Region {
                      vote yet"
                 }
                 Why::Uninvited => {
-                    "this node is no voter of its region: `chartmesh node add` lets it in"
+                    "this node is no voter of its region; `chartmesh node add` lets it in"
                 }
             };
-            alarms.push(Alarm { code: "joining", text: text.to_owned(), since });
+            let code = if why == Why::Uninvited { "uninvited" } else { "joining" };
+            alarms.push(Alarm { code, text: text.to_owned(), since });
         }
         let (term, last_log) = core.raft().map_or((0, 0), |raft| {
             let metrics = raft.metrics();

@@ -138,7 +138,7 @@ mod tests {
         let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
         let duplicates = ConflictRow { criteria: Some(criteria), ..conflict.clone() };
         let made = MadeRow { criteria, resource: resource.clone(), origin: code };
-        let held_back = HeldBackRow { at: cursor.clone(), bytes: b"change".as_slice().into() };
+        let held_back = HeldBackRow { at: cursor, bytes: b"change".as_slice().into() };
         let duplicate = DuplicateRow { since: at, resource: resource.clone() };
         vec![
             ("feed", FeedKey::Header(change).encode(), header.encode()),

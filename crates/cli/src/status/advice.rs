@@ -23,6 +23,11 @@ const ADVICE: &[Advice] = &[
         action: "nothing: it fills itself and joins; if that lasts, look at its links to the leader",
     },
     Advice {
+        code: "uninvited",
+        means: "it serves reads, passes writes on and follows; its region's voters do not count it in",
+        action: "`chartmesh node add NODE`, or take it out of the topology",
+    },
+    Advice {
         code: "isolated",
         means: "it serves reads; its writes go into a journal of its own and reach the others when \
                 links are back",

@@ -22,7 +22,7 @@ fn raft_id(mesh: &Mesh, number: usize) -> Option<u64> {
 /// Whether a node says that its disk does not vote.
 fn is_joining(mesh: &Mesh, number: usize) -> bool {
     let alarms = mesh.node(number).region.status().alarms;
-    alarms.iter().any(|alarm| alarm.code == "joining")
+    alarms.iter().any(|alarm| ["joining", "uninvited"].contains(&alarm.code))
 }
 
 async fn votes_again(mesh: &Mesh, number: usize) {
@@ -208,4 +208,9 @@ async fn voters_are_let_in_and_taken_out_while_the_region_decides() {
     };
     eventually("it follows as a mirror does", caught_up).await;
     write(&mesh, out, 30..31).await;
+
+    let leader = mesh.leader_of(new);
+    let added = mesh.change(leader, Change::Add(mesh.name(out).to_string())).await;
+    assert!(matches!(added, Answer::Done(_)), "{added:?}");
+    votes_again(&mesh, out).await;
 }

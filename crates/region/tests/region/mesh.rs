@@ -299,6 +299,12 @@ impl Mesh {
         self.names.iter().position(|name| *name == leader).unwrap() + 1
     }
 
+    /// The number of the voter that another takes for the leader.
+    pub(crate) fn leader_of(&self, number: usize) -> usize {
+        let leader = self.node(number).region.status().leader.unwrap();
+        self.names.iter().position(|name| *name == leader).unwrap() + 1
+    }
+
     /// Some running voter that does not lead.
     pub(crate) async fn follower(&self) -> usize {
         let leader = self.leader().await;

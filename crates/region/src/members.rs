@@ -20,7 +20,8 @@ use crate::types::Peer;
 pub(crate) async fn join(core: Arc<Core>) {
     use proto::join_response::Answer;
     let mut last_told = String::new();
-    while !is_voter(&core, core.raft_id()) {
+    // What this disk itself has heard of the group may be from before it was taken out.
+    while !(is_voter(&core, core.raft_id()) && is_counted_in(&core).await) {
         let leader = core.leader().map(|(_, name)| name);
         let asked = leader.filter(|leader| *leader != core.me).or_else(|| core.someone());
         if let Some(peer) = asked {
@@ -63,6 +64,15 @@ fn continue_later(peer: &NodeName) -> String {
 
 fn is_voter(core: &Core, id: u64) -> bool {
     core.membership().is_some_and(|membership| membership.voter_ids().any(|voter| voter == id))
+}
+
+/// Whether the others say that this disk votes.
+async fn is_counted_in(core: &Core) -> bool {
+    let known = core.recovery.load(Ordering::Acquire);
+    let greetings = core.peers.greet(core).await.into_iter();
+    let told = greetings.filter(|greeting| greeting.recovery == known);
+    let newest = told.filter_map(|greeting| greeting.membership).max_by_key(|it| *it.log_id());
+    newest.is_some_and(|it| it.membership().voter_ids().any(|voter| voter == core.raft_id()))
 }
 
 /// Whether the group counts a node in, whichever its disk.

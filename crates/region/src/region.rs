@@ -198,22 +198,7 @@ impl Region {
             alarms.push(Alarm { code: "isolated", text: text.to_owned(), since });
         }
         if let Admission::Joining { why, since } = *core.admission.borrow() {
-            let text = match why {
-                Why::Empty => "this node's disk is new: it fills itself, and does not vote yet",
-                Why::SetBack => {
-                    "this node's disk was set back to old contents: it fills itself, and does not \
-                     vote yet"
-                }
-                Why::Recovered(_) => {
-                    "this node's region was recovered without it: it joins again, and does not \
-                     vote yet"
-                }
-                Why::Uninvited => {
-                    "this node is no voter of its region; `chartmesh node add` lets it in"
-                }
-            };
-            let code = if why == Why::Uninvited { "uninvited" } else { "joining" };
-            alarms.push(Alarm { code, text: text.to_owned(), since });
+            alarms.push(why.alarm(since));
         }
         let (term, last_log) = core.raft().map_or((0, 0), |raft| {
             let metrics = raft.metrics();
@@ -250,6 +235,25 @@ impl Region {
             match reason {
                 Ok(reason) => reason.unwrap_or_default(),
                 Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Why {
+    /// What somebody should know of it.
+    fn alarm(self, since: Timestamp) -> Alarm {
+        let joining = |what: &str| {
+            let text = format!("this node's {what}: it fills itself, and does not vote yet");
+            Alarm { code: "joining", text, since }
+        };
+        match self {
+            Self::Empty => joining("disk is new"),
+            Self::SetBack => joining("disk was set back to old contents"),
+            Self::Recovered(_) => joining("region was recovered without it"),
+            Self::Uninvited => {
+                let text = "this node is no voter of its region; `chartmesh node add` lets it in";
+                Alarm { code: "uninvited", text: text.to_owned(), since }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::{Alarm, Cursor, Name, NodeName, Origin, RegionName};
+use chartmesh_record::{Alarm, Cursor, Moment, Name, NodeName, Origin, RegionName};
 use chartmesh_wire::Purpose;
 use chartmesh_wire::proto::mirror_client::MirrorClient;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -48,21 +48,6 @@ pub(crate) struct Core {
     pub(crate) takers: Semaphore,
 }
 
-/// A point in time, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    pub(crate) monotonic: Duration,
-    pub(crate) wall: i64,
-}
-
-impl Moment {
-    /// The time to a later point: neither a jump of the wall clock nor a pause makes it too short.
-    pub(crate) fn until(self, later: Self) -> Duration {
-        let wall = u64::try_from(later.wall.saturating_sub(self.wall)).unwrap_or(0);
-        later.monotonic.saturating_sub(self.monotonic).max(Duration::from_millis(wall))
-    }
-}
-
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -96,8 +81,7 @@ impl Core {
 
     /// Now, by both clocks.
     pub(crate) fn now(&self) -> Moment {
-        let clock = &self.setup.clock;
-        Moment { monotonic: clock.monotonic(), wall: clock.wall().0 }
+        Moment::now(&*self.setup.clock)
     }
 
     /// Time since some point.

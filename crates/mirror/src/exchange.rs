@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chartmesh_record::{NodeName, RegionName};
+use chartmesh_record::{Moment, NodeName, RegionName};
 use chartmesh_wire::{Purpose, decode_aged, proto};
 use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
@@ -151,17 +151,12 @@ async fn exchange(core: &Core, peer: &NodeName, session: Session) -> Result<Sess
 }
 
 /// Notes how far away a peer is, and what its clock said half way.
-fn measure(
-    core: &Core,
-    peer: &NodeName,
-    asked: crate::core::Moment,
-    answer: &proto::ExchangeResponse,
-) {
+fn measure(core: &Core, peer: &NodeName, asked: Moment, answer: &proto::ExchangeResponse) {
     let waited = Duration::from_millis(answer.waited_ms.into());
     let took = core.setup.clock.monotonic().saturating_sub(asked.monotonic);
     let rtt = took.saturating_sub(waited);
     let then = i64::try_from((waited + rtt / 2).as_millis()).unwrap_or(i64::MAX);
-    let offset = answer.wall.saturating_sub(asked.wall).saturating_sub(then);
+    let offset = answer.wall.saturating_sub(asked.wall.0).saturating_sub(then);
     core.views.measured(core, peer, rtt, offset);
 }
 

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chartmesh_record::{Cursor, NodeName, Origin, Seq, Timestamp};
+use chartmesh_record::{Cursor, Moment, NodeName, Origin, Seq, Timestamp};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::choose::{Candidate, Choice, Question, choose};
-use crate::core::{Core, Moment, lock};
+use crate::core::{Core, lock};
 use crate::limits::{
     LOOK_EVERY, LOST_FOR, NO_PROGRESS, NO_PROGRESS_URGENT, PULLS, REFUSED_FOR, STALLED_FOR,
 };

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chartmesh_record::{AsOf, Cursor, NodeName, RegionName, Statement, Timestamp, mutant};
+use chartmesh_record::{AsOf, Cursor, Moment, NodeName, RegionName, Statement, Timestamp, mutant};
 use chartmesh_wire::proto;
 use chartmesh_wire::{decode_aged, decode_note, encode_aged, encode_note};
 use tokio::sync::watch;
 
-use crate::core::{Core, Moment, lock};
-use crate::limits::{CANDIDATES, LOOK_KEPT};
+use crate::core::{Core, lock};
+use crate::limits::CANDIDATES;
 use crate::status::{Freshness, RegionFreshness, SilentFreshness};
 
 /// What is known of the regions' statements.
@@ -28,8 +28,6 @@ struct Table {
     entries: BTreeMap<RegionName, Entry>,
     /// Tells when the store holds more.
     applied: watch::Receiver<u64>,
-    /// What was shown last.
-    look: Option<Look>,
 }
 
 #[derive(Debug, Default)]
@@ -43,23 +41,6 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) statement: Arc<Statement>,
-    at: Moment,
-    age: Duration,
-}
-
-/// What requests are answered with until it is looked again.
-#[derive(Debug)]
-struct Look {
-    /// When it was looked, by the monotonic clock.
-    at: Duration,
-    regions: Vec<(RegionName, Option<Point>)>,
-    silent: Vec<(NodeName, RegionName, Point)>,
-}
-
-/// An instant, and how old it was at some moment.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    instant: Timestamp,
     at: Moment,
     age: Duration,
 }
@@ -88,15 +69,9 @@ impl Shown {
     }
 }
 
-impl Point {
-    fn as_of(&self, now: Moment) -> AsOf {
-        AsOf { instant: self.instant, age: self.age.saturating_add(self.at.until(now)) }
-    }
-}
-
 impl Freshnesses {
     pub(crate) fn new(applied: watch::Receiver<u64>) -> Self {
-        Self(Mutex::new(Table { entries: BTreeMap::new(), applied, look: None }))
+        Self(Mutex::new(Table { entries: BTreeMap::new(), applied }))
     }
 }
 
@@ -188,70 +163,34 @@ pub(crate) fn tell(core: &Core, region: &RegionName, shown: &Shown) -> proto::Ag
 
 /// How fresh everything is.
 pub(crate) fn look(core: &Core) -> Freshness {
-    let now = core.now();
-    let isolated = core.setup.orderer.isolated_since().is_some();
-    let kept = |look: &Look| look.at + LOOK_KEPT > now.monotonic;
-    let table = lock(&core.freshness.0);
-    if let Some(look) = table.look.as_ref().filter(|look| kept(look)) {
-        return look.freshness(core, now, isolated);
-    }
-    drop(table);
-    let look = Look::now(core);
-    let freshness = look.freshness(core, core.now(), isolated);
-    lock(&core.freshness.0).look = Some(look);
-    freshness
-}
-
-impl Look {
-    fn now(core: &Core) -> Self {
-        let at = core.setup.clock.monotonic();
-        let shown = shown(core);
-        let mut silent = Vec::new();
-        for (region, shown) in &shown {
-            let statement = &shown.statement;
-            for node in statement.silent.iter().filter(|silent| silent.node != core.setup.me) {
-                let before = statement.at.0.saturating_sub(node.since.0);
-                let before = Duration::from_millis(u64::try_from(before).unwrap_or(0));
-                let age = shown.age.saturating_add(before);
-                let point = Point { instant: node.since, at: shown.at, age };
-                silent.push((node.node.clone(), region.clone(), point));
-            }
+    let (shown, now) = (shown(core), core.now());
+    let mut silent = Vec::new();
+    for (region, shown) in &shown {
+        let statement = &shown.statement;
+        for node in statement.silent.iter().filter(|silent| silent.node != core.setup.me) {
+            let before = statement.at.0.saturating_sub(node.since.0);
+            let before = Duration::from_millis(u64::try_from(before).unwrap_or(0));
+            let age = shown.age_at(now).saturating_add(before);
+            let as_of = AsOf { instant: node.since, age };
+            silent.push(SilentFreshness { node: node.node.clone(), region: region.clone(), as_of });
         }
-        silent.sort_by(|one, other| one.0.cmp(&other.0));
-        let regions = core.setup.regions.iter().map(|region| {
-            let point = shown.get(region).map(|shown| Point {
-                instant: shown.statement.at,
-                at: shown.at,
-                age: shown.age,
-            });
-            (region.clone(), point)
-        });
-        let mut regions: Vec<_> = regions.collect();
-        regions.sort_by(|one, other| one.0.cmp(&other.0));
-        Self { at, regions, silent }
     }
-
-    fn freshness(&self, core: &Core, now: Moment, isolated: bool) -> Freshness {
-        let regions = self.regions.iter().map(|(region, point)| RegionFreshness {
-            region: region.clone(),
-            as_of: point.map(|point| point.as_of(now)),
+    if core.setup.orderer.isolated_since().is_some() {
+        silent.push(SilentFreshness {
+            node: core.setup.me.clone(),
+            region: core.setup.region.clone(),
+            as_of: AsOf { instant: now.wall, age: Duration::ZERO },
         });
-        let silent = self.silent.iter().map(|(node, region, point)| SilentFreshness {
-            node: node.clone(),
-            region: region.clone(),
-            as_of: point.as_of(now),
-        });
-        let mut silent: Vec<_> = silent.collect();
-        if isolated {
-            silent.push(SilentFreshness {
-                node: core.setup.me.clone(),
-                region: core.setup.region.clone(),
-                as_of: AsOf { instant: core.setup.clock.wall(), age: Duration::ZERO },
-            });
-            silent.sort_by(|one, other| one.node.cmp(&other.node));
-        }
-        Freshness { regions: regions.collect(), silent }
     }
+    silent.sort_by(|one, other| one.node.cmp(&other.node));
+    let as_of = |shown: &Shown| AsOf { instant: shown.statement.at, age: shown.age_at(now) };
+    let regions = core.setup.regions.iter().map(|region| RegionFreshness {
+        region: region.clone(),
+        as_of: shown.get(region).map(as_of),
+    });
+    let mut regions: Vec<_> = regions.collect();
+    regions.sort_by(|one, other| one.region.cmp(&other.region));
+    Freshness { regions, silent }
 }
 
 /// How fresh everything is, for the disk.
@@ -260,7 +199,7 @@ pub(crate) fn note(core: &Core) -> Bytes {
     let now = core.now();
     let statements =
         shown.values().map(|shown| encode_aged(&shown.statement, shown.age_at(now))).collect();
-    encode_note(&proto::FreshnessNote { wall: now.wall, statements })
+    encode_note(&proto::FreshnessNote { wall: now.wall.0, statements })
 }
 
 /// Goes on from what was noted. Whether its changes survived is looked at like for any other.
@@ -270,7 +209,7 @@ pub(crate) fn recall(core: &Core, note: Bytes) {
         Err(error) => return tracing::warn!(%error, "a note about freshness cannot be read"),
     };
     let now = core.now();
-    let passed = u64::try_from(now.wall.saturating_sub(note.wall)).unwrap_or(0);
+    let passed = u64::try_from(now.wall.0.saturating_sub(note.wall)).unwrap_or(0);
     let passed = Duration::from_millis(passed);
     for aged in &note.statements {
         match decode_aged(aged) {
@@ -307,7 +246,6 @@ mod tests {
 
     /// What is shown of a region, by now.
     fn as_of(bench: &Bench, region: &str) -> Option<AsOf> {
-        bench.clock.pass(LOOK_KEPT);
         let freshness = look(&bench.core);
         let of = |it: &&RegionFreshness| it.region.as_str() == region;
         freshness.regions.iter().find(of).expect("every region is listed").as_of
@@ -350,7 +288,7 @@ mod tests {
             bench.clock.wall.fetch_add(wall_ms, Relaxed);
 
             let age = as_of(&bench, "eur").map(|as_of| as_of.age);
-            assert_eq!(age, Some(10 * SECOND + LOOK_KEPT), "{monotonic_ms} {wall_ms}");
+            assert_eq!(age, Some(10 * SECOND), "{monotonic_ms} {wall_ms}");
         }
     }
 
@@ -404,7 +342,7 @@ mod tests {
         learn(&bench.core, at(90), bench.core.now(), 5 * SECOND);
 
         let shown = as_of(&bench, "eur");
-        assert_eq!(shown, Some(AsOf { instant: Timestamp(90), age: SECOND + LOOK_KEPT }));
+        assert_eq!(shown, Some(AsOf { instant: Timestamp(90), age: SECOND }));
     }
 
     #[test]
@@ -431,14 +369,14 @@ mod tests {
         learn(&before.core, stated(Cursor::start(eur()), 5), before.core.now(), 3 * SECOND);
         before.clock.pass(SECOND);
         let noted = note(&before.core);
-        let saved = before.core.now().wall;
+        let saved = before.core.now().wall.0;
 
         for (passed_ms, age) in [(60_000, 64 * SECOND), (-60_000, 4 * SECOND)] {
             let after = Bench::new();
             after.clock.wall.store(saved + passed_ms, Relaxed);
             recall(&after.core, noted.clone());
             let shown = as_of(&after, "eur").expect("it is shown as before");
-            assert_eq!(shown.age, age + LOOK_KEPT, "{passed_ms}");
+            assert_eq!(shown.age, age, "{passed_ms}");
         }
     }
 
@@ -483,7 +421,7 @@ mod tests {
         *lock(&bench.orderer.isolated) = Some(Timestamp(0));
         let listed = look(&bench.core).silent;
 
-        let wall = Timestamp(bench.core.now().wall);
+        let wall = bench.core.now().wall;
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].node, bench.core.setup.me);
         assert_eq!(listed[0].as_of, AsOf { instant: wall, age: Duration::ZERO });

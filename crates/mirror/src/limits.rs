@@ -86,7 +86,5 @@ pub(crate) const SYNC_EVERY: Duration = Duration::from_millis(500);
 pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// Statements of one region that wait for the changes they are about.
 pub(crate) const CANDIDATES: usize = 16;
-/// For so long the same statements are shown before it is looked whether newer ones can be.
-pub(crate) const LOOK_KEPT: Duration = Duration::from_millis(20);
 /// A feed that is known further than held for this long is an alarm.
 pub(crate) const BEHIND_ALARM: Duration = Duration::from_secs(60);

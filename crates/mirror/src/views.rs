@@ -6,11 +6,11 @@ use std::mem;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use chartmesh_record::{Cursor, NodeName, Origin, Seq};
+use chartmesh_record::{Cursor, Moment, NodeName, Origin, Seq};
 use chartmesh_wire::raft::decode_cursor;
 use chartmesh_wire::{WireError, proto};
 
-use crate::core::{Core, Moment, lock};
+use crate::core::{Core, lock};
 use crate::limits::{FEEDS_TOLD, SILENCE};
 use crate::troubles::{Refused, fork, refused};
 
@@ -76,7 +76,7 @@ impl Views {
                 refused(node, Refused::StrangeFeed, &cursor.origin);
                 continue;
             }
-            let here = core.setup.store.cursor(&cursor.origin);
+            let here = core.setup.store.furthest(&cursor.origin);
             if here.seq == cursor.seq && here.hash != cursor.hash {
                 fork(core, node, &here, format_args!("holds {}", cursor.hash));
             }

@@ -41,7 +41,7 @@ pub use alarm::Alarm;
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
 pub use bundle::{BatchEntry, BundledRead, PostedBundle, ReadTarget};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
-pub use clock::{Clock, Random};
+pub use clock::{Clock, Moment, Random};
 pub use command::{
     Action, Command, Draft, EntityTag, Link, LinkTarget, Operation, Place, Precondition,
     RequestDigest, RequestId,

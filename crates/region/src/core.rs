@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use chartmesh_record::{Clock, Cursor, NodeName, Origin, Random, RegionName, Timestamp};
+use chartmesh_record::{Clock, Cursor, Moment, NodeName, Origin, Random, RegionName, Timestamp};
 use chartmesh_store::{Blocking, RaftLog, Store};
 use chartmesh_wire::Links;
 use openraft::async_runtime::WatchReceiver;
@@ -271,12 +271,9 @@ impl Core {
         self.voters.iter().filter(|member| member.name != self.me)
     }
 
-    /// Time since some point, measured so that neither a jump of the wall clock nor a pause of the
-    /// process makes it too short.
+    /// Time since some point.
     pub(crate) fn since(&self, then: Moment) -> Duration {
-        let wall = self.clock.wall().0.saturating_sub(then.wall);
-        let wall = Duration::from_millis(u64::try_from(wall).unwrap_or(0));
-        self.clock.monotonic().saturating_sub(then.monotonic).max(wall)
+        then.until(self.now())
     }
 
     /// Now, by both clocks.
@@ -292,30 +289,6 @@ impl Core {
             fatal.get_or_insert_with(|| reason.to_string());
             first
         });
-    }
-}
-
-/// A point in time, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    monotonic: Duration,
-    wall: i64,
-}
-
-impl Moment {
-    pub(crate) fn now(clock: &dyn Clock) -> Self {
-        Self { monotonic: clock.monotonic(), wall: clock.wall().0 }
-    }
-}
-
-#[cfg(test)]
-impl Moment {
-    pub(crate) fn of(monotonic: Duration, wall: i64) -> Self {
-        Self { monotonic, wall }
-    }
-
-    pub(crate) fn monotonic(self) -> Duration {
-        self.monotonic
     }
 }
 

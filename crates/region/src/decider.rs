@@ -22,12 +22,12 @@ mod queue;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chartmesh_record::{Batch, Cursor, Silent, Statement, Timestamp, mutant};
+use chartmesh_record::{Batch, Cursor, Moment, Silent, Statement, Timestamp, mutant};
 use chartmesh_wire::raft::Proposal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::core::{Core, Moment};
+use crate::core::Core;
 use crate::limits::{BATCH_BYTES, RETRY_PAUSE, STATEMENT_EVERY};
 use crate::types::{Fit, LeaderId};
 use crate::words::silent_after;

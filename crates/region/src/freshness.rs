@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::{AsOf, Cursor, Statement, Timestamp};
+use chartmesh_record::{AsOf, Cursor, Moment, Statement, Timestamp};
 
-use crate::core::{Core, Moment};
+use crate::core::Core;
 
 /// Instants that a leader remembers having read its clock for.
 const STAMPS: usize = 4_096;

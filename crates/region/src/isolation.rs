@@ -10,13 +10,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::{Cursor, NodeName, Timestamp};
+use chartmesh_record::{Cursor, Moment, NodeName, Timestamp};
 use chartmesh_wire::raft::{decode_cursor, encode_cursor};
 use chartmesh_wire::{Purpose, decode_aged, proto};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::core::{Core, Moment};
+use crate::core::Core;
 use crate::limits::{ASK_EVERY, CONFIRMATIONS, RETRY_PAUSE, RETURN_WAIT};
 use crate::peers::client;
 use crate::words::{Said, confirmed_within};

@@ -99,12 +99,7 @@ pub(crate) async fn invite(core: &Core, name: &str) -> Result<String, String> {
         return Ok(format!("{name} is a member already"));
     }
     core.invited.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-    let joined = async {
-        while !is_named(core, name) {
-            sleep(HELLO_EVERY).await;
-        }
-    };
-    match timeout(JOIN_WAIT, joined).await {
+    match timeout(JOIN_WAIT, core.until(|core| is_named(core, name))).await {
         Ok(()) => Ok(format!("{name} is a member, and votes once it has filled itself")),
         Err(_) => Ok(format!("{name} is let in as soon as it runs and asks")),
     }

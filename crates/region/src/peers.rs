@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::NodeName;
+use chartmesh_record::{Moment, NodeName};
 use chartmesh_wire::proto;
 use chartmesh_wire::proto::region_client::RegionClient;
 use futures::future::join_all;
 use tonic::Request;
 use tonic::transport::Channel;
 
-use crate::core::{Core, Moment};
+use crate::core::Core;
 use crate::limits::MESSAGE_BYTES;
 use chartmesh_wire::Purpose;
 

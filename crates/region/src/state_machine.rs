@@ -319,28 +319,25 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             let mut responders = responders.into_iter();
             let mut rest = &chunk[..];
+            let mut count = rest.len();
             while !rest.is_empty() {
-                let (now, lacking) = match self.blocking.run(|| self.apply_all(rest)) {
-                    Ok(fits) => (fits, None),
-                    Err(Stop::Broken(error)) => return Err(error),
-                    Err(Stop::Lacking(0, after)) => (Vec::new(), Some(after)),
-                    Err(Stop::Lacking(place, _)) => {
-                        match self.blocking.run(|| self.apply_all(&rest[..place])) {
-                            Ok(fits) => (fits, None),
-                            Err(Stop::Broken(error)) => return Err(error),
-                            Err(Stop::Lacking(_, after)) => (Vec::new(), Some(after)),
+                match self.blocking.run(|| self.apply_all(&rest[..count])) {
+                    Ok(fits) => {
+                        rest = &rest[count..];
+                        count = rest.len();
+                        for (fit, responder) in fits.into_iter().zip(&mut responders) {
+                            if let Some(responder) = responder {
+                                responder.send(fit);
+                            }
                         }
                     }
-                };
-                rest = &rest[now.len()..];
-                for (fit, responder) in now.into_iter().zip(&mut responders) {
-                    if let Some(responder) = responder {
-                        responder.send(fit);
+                    Err(Stop::Broken(error)) => return Err(error),
+                    Err(Stop::Lacking(0, after)) => {
+                        tracing::info!(at = %after.seq, "a big change is taken from its feed");
+                        self.feeds.hold(vec![after], FEED_WAIT).await;
                     }
-                }
-                if let Some(after) = lacking {
-                    tracing::info!(at = %after.seq, "a big change is taken from its feed");
-                    self.feeds.hold(vec![after], FEED_WAIT).await;
+                    // What comes before it first: it may be what it follows on.
+                    Err(Stop::Lacking(place, _)) => count = place,
                 }
             }
         }

@@ -10,9 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chartmesh_record::{NodeName, Silent, Timestamp};
+use chartmesh_record::{Moment, NodeName, Silent, Timestamp};
 
-use crate::core::Moment;
 use crate::types::LeaderId;
 
 /// Tokens that a leader remembers having given out.
@@ -149,7 +148,10 @@ mod tests {
     }
 
     fn at(ms: u64) -> (Moment, Timestamp) {
-        (Moment::of(Duration::from_millis(ms), ms as i64), Timestamp(ms as i64))
+        {
+            let wall = Timestamp(ms as i64);
+            (Moment { monotonic: Duration::from_millis(ms), wall }, wall)
+        }
     }
 
     fn node() -> NodeName {
@@ -159,7 +161,7 @@ mod tests {
     /// Since when the node is called silent, if it is.
     fn since(words: &Words, term: u64, before: &[Silent], ms: u64) -> Option<i64> {
         let old = |then: Moment| {
-            Duration::from_millis(ms).saturating_sub(then.monotonic()) >= Duration::from_secs(4)
+            Duration::from_millis(ms).saturating_sub(then.monotonic) >= Duration::from_secs(4)
         };
         let all = words.silent(leader(term), [&node()].into_iter(), before, Timestamp(-7), old);
         all.first().map(|silent| silent.since.0)

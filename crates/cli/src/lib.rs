@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod cluster;
 mod demo;
+mod feed;
 mod generate;
 mod http;
 mod lag;
@@ -49,6 +50,7 @@ enum Command {
     Verify(verify::Arguments),
     Node(members::Arguments),
     Region(region::Arguments),
+    Feed(feed::Arguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
     Lag(lag::Arguments),
@@ -84,6 +86,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => Box::pin(verify::command(arguments)).await,
         Command::Node(arguments) => Box::pin(members::command(arguments)).await,
         Command::Region(arguments) => Box::pin(region::command(arguments)).await,
+        Command::Feed(arguments) => Box::pin(feed::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,

@@ -1,11 +1,10 @@
 //! This module starts a region again that has lost the majority of its voters for good:
 //! `chartmesh region recover`.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chartmesh_node::{Survey, Survivor};
 use serde::Serialize;
 
@@ -106,7 +105,11 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.json {
         terminal::print(told(&report));
     }
-    if !arguments.yes && !agreed(&report.region)? {
+    let question = format!(
+        "The old group of {} must never run again. Type the region's name to go on: ",
+        report.region
+    );
+    if !arguments.yes && !terminal::agreed(&question, &report.region)? {
         terminal::tell("nothing was changed");
         return Ok(ExitCode::FAILURE);
     }
@@ -197,22 +200,6 @@ fn told(report: &Report) -> String {
         report.region, report.log_at
     ));
     lines.join("\n")
-}
-
-/// Asks whether to go on.
-fn agreed(region: &str) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("nobody can be asked here: --yes goes on without asking");
-    }
-    let mut err = io::stderr().lock();
-    write!(
-        err,
-        "The old group of {region} must never run again. Type the region's name to go on: "
-    )?;
-    err.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == region)
 }
 
 #[cfg(test)]

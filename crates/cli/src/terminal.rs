@@ -81,6 +81,22 @@ pub(crate) fn tell(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Asks a question that is answered by this text, to go on.
+///
+/// # Errors
+/// Nobody can be asked.
+pub(crate) fn agreed(question: &str, answer: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        anyhow::bail!("nobody can be asked here: --yes goes on without asking");
+    }
+    let mut err = io::stderr().lock();
+    write!(err, "{question}")?;
+    err.flush()?;
+    let mut said = String::new();
+    io::stdin().read_line(&mut said)?;
+    Ok(said.trim() == answer)
+}
+
 /// A table without lines between its rows.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();

@@ -31,6 +31,10 @@ pub(crate) fn status(core: &Core) -> MirrorStatus {
         );
         core.alarm("format", text)
     }));
+    alarms.extend(core.setup.store.lost().into_iter().map(|at| {
+        let text = format!("change set {} of {} is lost here: it was skipped", at.seq, at.origin);
+        core.alarm("lost", text)
+    }));
     alarms.extend(behind(core, &feeds));
     if clock_off(core) {
         let text = "this node's clock is further than clock.max_offset from those of most others";

@@ -119,6 +119,7 @@ fn cannot_give(peer: &NodeName, error: FeedError) -> Status {
             let text = format!("holds {} at change set {} of {}", held.hash, held.seq, held.origin);
             Status::failed_precondition(text)
         }
+        lost @ FeedError::Lost { .. } => Status::data_loss(lost.to_string()),
         FeedError::Corrupt(corrupt) => {
             tracing::error!(%corrupt, "a feed cannot be given");
             Status::data_loss(corrupt.to_string())

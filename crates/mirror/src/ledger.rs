@@ -106,7 +106,7 @@ impl Ledger {
         book.applied.mark_unchanged();
         book.synced.mark_unchanged();
         let standing = core.setup.store.standing();
-        book.summary = Summary::of(&standing);
+        book.summary = Summary::of(&standing, &core.setup.store.lost());
         let store = &core.setup.store;
         for (origin, cursor) in standing.horizon {
             // What is held back is on the disk, and is passed on.
@@ -200,9 +200,10 @@ impl Book {
 }
 
 impl Summary {
-    fn of(standing: &Standing) -> Self {
+    /// Who has passed a change set over does not hold the same as who has it.
+    fn of(standing: &Standing, lost: &[Cursor]) -> Self {
         let mut hash = Sha256::new();
-        for cursor in standing.horizon.values() {
+        for cursor in standing.horizon.values().chain(lost) {
             hash.update(cursor.origin.as_str());
             hash.update(cursor.seq.0.to_be_bytes());
             hash.update(cursor.hash.0);

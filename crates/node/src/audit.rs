@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chartmesh_record::{ChainHash, NodeName, Origin, Seq};
+use chartmesh_record::{ChainHash, Clock, Cursor, NodeName, Origin, Seq};
 use chartmesh_store::{Difference, Report, Store};
 use chartmesh_wire::proto::audit_client::AuditClient;
 use chartmesh_wire::proto::audit_server::{Audit, AuditServer};
@@ -25,6 +25,7 @@ use crate::topology::Topology;
 /// Answers what whoever operates the mesh asks about one store.
 pub(crate) struct Auditor {
     store: Store,
+    clock: Arc<dyn Clock>,
     /// One audit at a time: it reads the whole disk.
     turn: Arc<Semaphore>,
 }
@@ -58,6 +59,15 @@ pub struct Audited {
     pub difference: Option<String>,
 }
 
+/// A place of a feed, as a node holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The chain up to and with the change set there.
+    pub hash: ChainHash,
+    /// Whether the change set itself can be read.
+    pub readable: bool,
+}
+
 /// A change of who votes in a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -79,8 +89,8 @@ pub enum Changed {
 }
 
 impl Auditor {
-    pub(crate) fn service(store: Store) -> AuditServer<Self> {
-        AuditServer::new(Self { store, turn: Arc::new(Semaphore::new(1)) })
+    pub(crate) fn service(store: Store, clock: Arc<dyn Clock>) -> AuditServer<Self> {
+        AuditServer::new(Self { store, clock, turn: Arc::new(Semaphore::new(1)) })
     }
 }
 
@@ -125,10 +135,41 @@ impl Audit for Auditor {
         let proto::ChainRequest { origin, seq } = request.into_inner();
         let origin: Origin =
             origin.parse().map_err(|_| Status::invalid_argument("this is no origin"))?;
-        let hash = self.store.chain(&origin, Seq(seq));
-        let hash = hash.map_err(|corrupt| Status::data_loss(corrupt.to_string()))?;
+        let chain = |seq: u64| {
+            let hash = self.store.chain(&origin, Seq(seq));
+            hash.map_err(|corrupt| Status::data_loss(corrupt.to_string()))
+        };
+        let hash = chain(seq)?;
+        let readable = match chain(seq.saturating_sub(1))? {
+            Some(before) if hash.is_some() => {
+                let after = Cursor { origin, seq: Seq(seq.saturating_sub(1)), hash: before };
+                self.store.feed(&after, 1).is_ok_and(|given| !given.is_empty())
+            }
+            _ => false,
+        };
         let hash = hash.map_or_else(Vec::new, |ChainHash(hash)| hash.to_vec()).into();
-        Ok(Response::new(proto::ChainResponse { hash }))
+        Ok(Response::new(proto::ChainResponse { hash, readable }))
+    }
+
+    async fn skip(
+        &self,
+        request: Request<proto::SkipRequest>,
+    ) -> Result<Response<proto::SkipResponse>, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
+            return Err(Status::permission_denied("only the operator passes changes over"));
+        }
+        let proto::SkipRequest { origin, seq, hash } = request.into_inner();
+        let invalid = |what: &str| Status::invalid_argument(format!("this is no {what}"));
+        let origin: Origin = origin.parse().map_err(|_| invalid("origin"))?;
+        let hash = <[u8; 32]>::try_from(&hash[..]).map_err(|_| invalid("hash"))?;
+        let at = Cursor { origin, seq: Seq(seq), hash: ChainHash(hash) };
+        let done = self.store.skip(&at, self.clock.wall());
+        let done = done.map_err(|error| Status::internal(error.to_string()))?;
+        if done {
+            tracing::warn!(origin = %at.origin, seq, "a change set is passed over: it is lost here");
+        }
+        Ok(Response::new(proto::SkipResponse { done }))
     }
 }
 
@@ -199,16 +240,32 @@ impl Operator {
         node: &NodeName,
         origin: &Origin,
         seq: Seq,
-    ) -> Result<Option<ChainHash>, NoAnswer> {
+    ) -> Result<Option<Link>, NoAnswer> {
         let request = proto::ChainRequest { origin: origin.to_string(), seq: seq.0 };
         let answer = self.client(node).chain(request).await;
-        let hash = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner().hash;
-        if hash.is_empty() {
+        let answer = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
+        if answer.hash.is_empty() {
             return Ok(None);
         }
-        let hash = <[u8; 32]>::try_from(&hash[..]);
+        let hash = <[u8; 32]>::try_from(&answer.hash[..]);
         let hash = hash.map_err(|_| Status::internal("its answer holds no hash"));
-        Ok(Some(ChainHash(hash.map_err(|status| NoAnswer::new(node, &status))?)))
+        let hash = ChainHash(hash.map_err(|status| NoAnswer::new(node, &status))?);
+        Ok(Some(Link { hash, readable: answer.readable }))
+    }
+
+    /// Has a node pass a change set over that no node can give any more. Says whether it was the next
+    /// of its feed there.
+    ///
+    /// # Errors
+    /// It did not answer, or refuses.
+    pub async fn skip(&self, node: &NodeName, at: &Cursor) -> Result<bool, NoAnswer> {
+        let request = proto::SkipRequest {
+            origin: at.origin.to_string(),
+            seq: at.seq.0,
+            hash: at.hash.0.to_vec().into(),
+        };
+        let answer = self.client(node).skip(request).await;
+        Ok(answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner().done)
     }
 
     /// Asks a node of a region to change who votes in it; the one that leads does.

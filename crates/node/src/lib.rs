@@ -21,7 +21,7 @@ mod recovery;
 mod settings;
 mod topology;
 
-pub use audit::{Audited, Change, Changed, NoAnswer, Operator};
+pub use audit::{Audited, Change, Changed, Link, NoAnswer, Operator};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
 pub use chartmesh_region::{IsolationWrites, Profile, Survey};
 pub use chartmesh_wire::OPERATOR;

@@ -22,6 +22,7 @@ use chartmesh_region::{Feeds, Member, Region, Services};
 use chartmesh_rest::{Api, Pages};
 use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store};
 use chartmesh_wire::Links;
+use chartmesh_wire::proto::audit_server::AuditServer;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tonic::server::NamedService;
@@ -134,7 +135,8 @@ impl Node {
         let (region, services) = Region::start(config.region(&entry, log, &beside, &environment))?;
         let (mirror, mirroring) = Mirror::start(config.mirror(&entry, beside, &environment));
         let connection = ports.connect(region.clone(), mirror.clone());
-        let mesh_router = mesh_router(&services, &mirroring, store.clone());
+        let audit = Auditor::service(store.clone(), Arc::clone(&environment.clock));
+        let mesh_router = mesh_router(&services, &mirroring, audit);
         let policy = Policy::Nodes(guard);
         let mesh = Door::open(mesh, policy, settings.mesh_connections, mesh_router);
         let parts = Parts { store: &store, region: &region, mirror: &mirror };
@@ -336,12 +338,12 @@ async fn listen(
 fn mesh_router(
     services: &Services,
     mirroring: &chartmesh_mirror::Services,
-    store: Store,
+    audit: AuditServer<Auditor>,
 ) -> Router {
     let router = mount(Router::new(), services.raft());
     let router = mount(router, services.region());
     let router = mount(router, mirroring.mirror());
-    mount(router, Auditor::service(store))
+    mount(router, audit)
 }
 
 /// Puts a gRPC service where its clients look for it.

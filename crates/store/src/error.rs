@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chartmesh_record::Cursor;
+use chartmesh_record::{Cursor, Origin, Seq};
 
 /// What is on the disk is not what was written: stop, and fill the node from its peers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +79,14 @@ pub enum FeedError {
     Forked {
         /// What is held at that place.
         held: Cursor,
+    },
+    /// What follows there was passed over.
+    #[error("change set {seq} of {origin} is lost here")]
+    Lost {
+        /// Whose.
+        origin: Origin,
+        /// Which.
+        seq: Seq,
     },
 }
 

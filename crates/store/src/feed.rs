@@ -1,12 +1,13 @@
 //! This module gives feeds out, in the bytes in which they came.
 
-use chartmesh_record::{ChainHash, Cursor, Origin, Seq};
+use chartmesh_record::{ChainHash, Cursor, Origin, Seq, Timestamp};
 use chartmesh_wire::Canonical;
 
-use crate::error::{Corrupt, FeedError};
+use crate::error::{ApplyError, Corrupt, FeedError};
 use crate::keys::FeedPlace;
 use crate::reader::Reader;
 use crate::store::Store;
+use crate::writing::Writing;
 
 impl Store {
     /// The change sets that follow a place of a feed, each with the chain up to and with it: as
@@ -38,6 +39,15 @@ impl Store {
         let mut given = Vec::new();
         for change in reader.changes(FeedPlace { seq: after.seq.next(), ..place }) {
             let (change, hash) = change?;
+            let Some(change) = change else {
+                if given.is_empty() {
+                    return Err(FeedError::Lost {
+                        origin: after.origin.clone(),
+                        seq: after.seq.next(),
+                    });
+                }
+                break;
+            };
             let length = change.bytes().len();
             if length > room && !given.is_empty() {
                 break;
@@ -46,6 +56,34 @@ impl Store {
             given.push((change, hash));
         }
         Ok(given)
+    }
+
+    /// Passes over a change set that no node can give any more, the next of its feed; `at` has the chain
+    /// as others hold it there. What follows on it can be taken then. It is lost, and stays on the
+    /// list. Says whether it was the next one.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn skip(&self, at: &Cursor, arrived: Timestamp) -> Result<bool, ApplyError> {
+        let _turn = self.inner.turn.lock().expect("no holder panics");
+        let mut writing = Writing::begin(&self.inner, 0);
+        if writing.cursor(&at.origin).seq.next() != at.seq {
+            return Ok(false);
+        }
+        writing.lose(at);
+        if let Err(error) = writing.write(None, arrived) {
+            writing.give_up();
+            return Err(error);
+        }
+        self.inner.lost.write().expect("no holder panics").push(at.clone());
+        self.sync()?;
+        Ok(true)
+    }
+
+    /// The change sets that were passed over.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Cursor> {
+        self.inner.lost.read().expect("no holder panics").clone()
     }
 
     /// The chain of a feed up to and with a change set; `None` if the feed is not held up to there.

@@ -9,6 +9,7 @@ mod feed;
 mod head;
 mod held_back;
 mod identifier;
+mod lost;
 mod made;
 mod meta;
 mod origin;
@@ -21,6 +22,7 @@ pub(crate) use feed::{FeedKey, HeaderRow};
 pub(crate) use head::{CurrentHead, HeadRow, HeldHead};
 pub(crate) use held_back::HeldBackRow;
 pub(crate) use identifier::IdentifierKey;
+pub(crate) use lost::LostRow;
 pub(crate) use made::{CriteriaHash, DuplicateRow, MadeRow};
 pub use meta::Note;
 pub(crate) use meta::{FORMAT, MetaKey, decode_format, encode_format};
@@ -28,7 +30,7 @@ pub(crate) use origin::{OriginCode, OriginRow};
 pub(crate) use request::RequestRow;
 pub(crate) use version::{VersionKey, VersionRow};
 
-use chartmesh_record::{ResourceKey, Seq};
+use chartmesh_record::{Origin, ResourceKey, Seq};
 
 /// Where a change set stands: whose feed, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +50,25 @@ pub(crate) struct PiecePlace {
 fn put_resource(row: &mut Vec<u8>, key: &ResourceKey) {
     row.push(key.kind.code());
     row.extend_from_slice(key.id.as_str().as_bytes());
+}
+
+/// The key of a place of a feed whose origin may have no code: its text, which has no zero.
+fn named_place(prefix: &[u8], origin: &Origin, seq: Seq) -> Vec<u8> {
+    let mut key = named_origin(prefix, origin);
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+/// What all such keys of one feed begin with.
+fn named_origin(prefix: &[u8], origin: &Origin) -> Vec<u8> {
+    [prefix, origin.as_str().as_bytes(), &[0]].concat()
+}
+
+/// The place in such a key.
+fn named_place_of(prefix: &[u8], key: &[u8]) -> Option<(Origin, Seq)> {
+    let (origin, seq) = key.strip_prefix(prefix)?.split_last_chunk()?;
+    let origin = std::str::from_utf8(origin.strip_suffix(&[0])?).ok()?.parse().ok()?;
+    Some((origin, Seq(u64::from_be_bytes(*seq))))
 }
 
 /// The resource of these bytes.
@@ -138,6 +159,7 @@ mod tests {
         let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
         let duplicates = ConflictRow { criteria: Some(criteria), ..conflict.clone() };
         let made = MadeRow { criteria, resource: resource.clone(), origin: code };
+        let lost = LostRow(cursor.clone());
         let held_back = HeldBackRow { at: cursor, bytes: b"change".as_slice().into() };
         let duplicate = DuplicateRow { since: at, resource: resource.clone() };
         vec![
@@ -160,6 +182,7 @@ mod tests {
             ("default", made.by_criteria(), Vec::new()),
             ("default", DuplicateRow::key(criteria), duplicate.encode()),
             ("default", held_back.key(), held_back.encode()),
+            ("default", lost.key(), lost.encode().to_vec()),
             ("default", MetaKey::Note(Note::Freshness).key().to_vec(), b"noted".to_vec()),
             ("default", MetaKey::Note(Note::Promises).key().to_vec(), b"noted".to_vec()),
             ("default", MetaKey::Note(Note::Recovery).key().to_vec(), b"noted".to_vec()),

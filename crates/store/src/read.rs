@@ -84,8 +84,8 @@ impl Store {
         let held = self.cursor(origin).seq;
         let code = self.inner.origins.read().expect("no holder panics").code(origin);
         let Some(origin) = code.filter(|_| seq.0 > 0 && seq <= held) else { return Ok(None) };
-        let (_, at) = Reader::live(&self.inner).request_of(FeedPlace { origin, seq })?;
-        Ok(Some(at))
+        let request = Reader::live(&self.inner).request_of(FeedPlace { origin, seq })?;
+        Ok(request.map(|(_, at)| at))
     }
 
     /// What became of a request, while it is remembered.

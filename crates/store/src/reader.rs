@@ -114,26 +114,35 @@ impl<'s> Reader<'s> {
     }
 
     /// The request that became a change set, and when it was decided.
-    pub(crate) fn request_of(&self, place: FeedPlace) -> Result<(RequestId, Timestamp), Corrupt> {
+    /// `None`: it is lost.
+    pub(crate) fn request_of(
+        &self,
+        place: FeedPlace,
+    ) -> Result<Option<(RequestId, Timestamp)>, Corrupt> {
         let key = FeedKey::Header(place).encode();
         let row = self.get(FEED, &key)?.ok_or_else(|| self.inner.tables.no_row(FEED, &key))?;
         let row = HeaderRow::decode(&row).ok_or_else(|| self.inner.tables.bad_row(FEED, &key))?;
-        header_request(row.header).map_err(|error| self.bad_change(place, error))
+        if row.header.is_empty() {
+            return Ok(None);
+        }
+        let request = header_request(row.header);
+        request.map(Some).map_err(|error| self.bad_change(place, error))
     }
 
     /// A change set that another row says is there.
     pub(crate) fn change(&self, place: FeedPlace) -> Result<Canonical, Corrupt> {
         let missing = || self.bad_change(place, "it is missing");
         let (change, _) = self.changes(place).next().ok_or_else(missing)??;
+        let change = change.ok_or_else(missing)?;
         if change.change_set().seq == place.seq { Ok(change) } else { Err(missing()) }
     }
 
     /// The change sets of a feed from this place on, put together from their rows, each with the
-    /// chain that is kept with it.
+    /// chain that is kept with it; `None` for one that is lost.
     pub(crate) fn changes(
         &self,
         from: FeedPlace,
-    ) -> impl Iterator<Item = Result<(Canonical, ChainHash), Corrupt>> + use<'_, 's> {
+    ) -> impl Iterator<Item = Result<(Option<Canonical>, ChainHash), Corrupt>> + use<'_, 's> {
         let first = FeedKey::Header(from).encode();
         let mut rows = self.scan(FEED, &first, &first[..4]).peekable();
         let mut expected = from.seq;
@@ -149,6 +158,9 @@ impl<'s> Reader<'s> {
             let Some(HeaderRow { hash, header }) = header else {
                 return Some(Err(self.bad_change(place, "its header is missing")));
             };
+            if header.is_empty() {
+                return Some(Ok((None, hash)));
+            }
             let mut bytes = header.to_vec();
             for index in 0.. {
                 let key = FeedKey::Piece(PiecePlace { change: place, index }).encode();
@@ -159,7 +171,7 @@ impl<'s> Reader<'s> {
                     None => break,
                 }
             }
-            Some(self.parse(place, bytes.into()).map(|change| (change, hash)))
+            Some(self.parse(place, bytes.into()).map(|change| (Some(change), hash)))
         })
     }
 

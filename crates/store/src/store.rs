@@ -14,7 +14,7 @@ use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
 use crate::held_back::held_back;
 use crate::keys::{
-    ConflictRow, CountRow, FORMAT, MetaKey, Note, OriginCode, OriginRow, decode_format,
+    ConflictRow, CountRow, FORMAT, LostRow, MetaKey, Note, OriginCode, OriginRow, decode_format,
     encode_format,
 };
 use crate::memory::Memory;
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     synced: Mutex<BTreeMap<Origin, Seq>>,
     /// Up to where feeds are held that are not applied to their end.
     pub(crate) held_back: RwLock<BTreeMap<Origin, Cursor>>,
+    /// Change sets that were passed over.
+    pub(crate) lost: RwLock<Vec<Cursor>>,
 }
 
 /// What is held, summed up.
@@ -111,7 +113,9 @@ impl Store {
         let origins = origins(&tables, ReadOptions::default())?;
         let totals = totals(&tables, ReadOptions::default)?;
         let held_back = RwLock::new(held_back(&tables)?);
+        let lost = RwLock::new(lost(&tables)?);
         let inner = Inner {
+            lost,
             held_back,
             tables,
             origins: RwLock::new(origins),
@@ -263,6 +267,17 @@ pub(crate) fn origins(tables: &Tables, options: ReadOptions) -> Result<Origins, 
     });
     let rows = rows.collect::<Result<Vec<_>, Corrupt>>()?;
     Origins::of(rows).ok_or_else(|| tables.corrupt("an origin is missing from table default"))
+}
+
+/// The change sets that were passed over.
+fn lost(tables: &Tables) -> Result<Vec<Cursor>, Corrupt> {
+    let rows = tables.scan(META, LostRow::PREFIX, LostRow::PREFIX, ReadOptions::default());
+    let rows = rows.map(|row| {
+        let (key, value) = row?;
+        let row = LostRow::decode(&key, &value).ok_or_else(|| tables.bad_row(META, &key))?;
+        Ok(row.0)
+    });
+    rows.collect()
 }
 
 /// What is held, summed up.

@@ -22,8 +22,8 @@ use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::keys::{
     ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
-    IdentifierKey, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey,
-    VersionRow,
+    IdentifierKey, LostRow, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow,
+    VersionKey, VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
@@ -120,6 +120,18 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
+    /// Passes over the next change set of a feed: its place has a hash and nothing else.
+    pub(crate) fn lose(&mut self, at: &Cursor) {
+        let place = FeedPlace { origin: self.code(&at.origin), seq: at.seq };
+        let header = HeaderRow { hash: at.hash, header: b"" };
+        self.put(FEED, FeedKey::Header(place).encode(), header.encode());
+        self.hashes.insert(place, at.hash);
+        let lost = LostRow(at.clone());
+        self.batch.put(lost.key(), lost.encode());
+        let row = OriginRow { cursor: at.clone(), ..self.origin_row(place.origin) };
+        self.origins.insert(place.origin, row);
+    }
+
     fn take_version(
         &mut self,
         change: &Canonical,
@@ -175,11 +187,12 @@ impl<'s> Writing<'s> {
                     if self.hashes.contains_key(&place) {
                         break;
                     }
-                    let (request, at) = self.reader.request_of(place)?;
-                    if !is_forgotten(at, newest) {
-                        break;
+                    if let Some((request, at)) = self.reader.request_of(place)? {
+                        if !is_forgotten(at, newest) {
+                            break;
+                        }
+                        self.requests_of(&request)?.remove(place);
                     }
-                    self.requests_of(&request)?.remove(place);
                     row.forgotten = place.seq;
                     self.origins.insert(code, row.clone());
                     allowed -= 1;

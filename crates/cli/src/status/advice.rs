@@ -40,6 +40,11 @@ const ADVICE: &[Advice] = &[
         action: "`chartmesh verify` names the first change that differs; keep both disks",
     },
     Advice {
+        code: "lost",
+        means: "a change that no node could give was passed over; it is missing there for good",
+        action: "tell those who know the patients; fill the node anew if a disk with it turns up",
+    },
+    Advice {
         code: "divergence",
         means: "two nodes hold the same changes and have made different records of them",
         action: "`chartmesh verify --deep` tells which one is wrong; stop that one, and fill it anew",

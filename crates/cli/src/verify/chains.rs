@@ -65,7 +65,7 @@ async fn hash(operator: &Operator, node: &str, origin: &str, seq: u64) -> anyhow
     let feed: Origin = origin.parse().with_context(|| format!("feed {origin}"))?;
     let asked = tokio::time::timeout(PATIENCE, operator.chain(&name, &feed, Seq(seq))).await;
     match asked.with_context(|| format!("{node} has not answered within {PATIENCE:?}"))?? {
-        Some(hash) => Ok(hash.to_string()),
+        Some(link) => Ok(link.hash.to_string()),
         None => bail!("{node} does not hold change {seq} of {origin}"),
     }
 }

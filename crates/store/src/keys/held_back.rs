@@ -7,6 +7,8 @@
 use bytes::Bytes;
 use chartmesh_record::{ChainHash, Cursor, Origin, Seq};
 
+use super::{named_origin, named_place, named_place_of};
+
 /// A change set that is held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeldBackRow {
@@ -19,15 +21,13 @@ impl HeldBackRow {
     /// What the keys begin with.
     pub(crate) const PREFIX: &'static [u8] = b"h";
 
-    /// What the keys of one feed begin with. The text of an origin has no zero.
+    /// What the keys of one feed begin with.
     pub(crate) fn of_origin(origin: &Origin) -> Vec<u8> {
-        [Self::PREFIX, origin.as_str().as_bytes(), &[0]].concat()
+        named_origin(Self::PREFIX, origin)
     }
 
     pub(crate) fn key_of(origin: &Origin, seq: Seq) -> Vec<u8> {
-        let mut key = Self::of_origin(origin);
-        key.extend_from_slice(&seq.0.to_be_bytes());
-        key
+        named_place(Self::PREFIX, origin, seq)
     }
 
     pub(crate) fn key(&self) -> Vec<u8> {
@@ -39,11 +39,12 @@ impl HeldBackRow {
     }
 
     pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
-        let (origin, seq) = key.strip_prefix(Self::PREFIX)?.split_last_chunk()?;
-        let origin = std::str::from_utf8(origin.strip_suffix(&[0])?).ok()?.parse().ok()?;
+        let (origin, seq) = named_place_of(Self::PREFIX, key)?;
         let (hash, bytes) = value.split_first_chunk()?;
-        let (seq, hash) = (Seq(u64::from_be_bytes(*seq)), ChainHash(*hash));
-        Some(Self { at: Cursor { origin, seq, hash }, bytes: Bytes::copy_from_slice(bytes) })
+        Some(Self {
+            at: Cursor { origin, seq, hash: ChainHash(*hash) },
+            bytes: Bytes::copy_from_slice(bytes),
+        })
     }
 }
 

@@ -296,3 +296,32 @@ fn what_is_held_back_is_given_out_and_applied_once_it_can_be_read() {
     drop(store);
     assert!(!open(dir.path()).is_held_back(&origin));
 }
+
+#[test]
+fn what_no_node_can_give_is_passed_over_by_name_and_what_follows_is_taken() {
+    let feeds = feeds(&plain_steps(6));
+    let feed = &feeds[0];
+    let (dir, whole) = (scratch(), scratch());
+    let lost = feed.places[3].clone();
+
+    {
+        let store = open(dir.path());
+        store.apply(Apply { runs: vec![feed.run(0..2)], ..Apply::default() }).unwrap();
+        assert!(!store.skip(&feed.places[4], Timestamp(1)).unwrap(), "it is not the next");
+        assert!(store.skip(&lost, Timestamp(1)).unwrap());
+        store.apply(Apply { runs: vec![feed.run(3..6)], ..Apply::default() }).unwrap();
+    }
+    let store = open(dir.path());
+    let complete = open(whole.path());
+    apply_all(&complete, &feeds, &[], |_| {});
+
+    assert_eq!(store.cursor(&lost.origin), feed.places[6]);
+    assert_eq!(store.lost(), [lost.clone()]);
+    assert_eq!(store.feed(&feed.places[1], usize::MAX).unwrap().len(), 1, "up to there");
+    let nothing = store.feed(&feed.places[2], 1);
+    assert!(matches!(nothing, Err(FeedError::Lost { seq: Seq(3), .. })), "{nothing:?}");
+    assert_eq!(store.feed(&lost, 1).unwrap().len(), 1, "it goes on after it");
+    assert_eq!(store.decided_at(&lost.origin, Seq(3)).unwrap(), None);
+    assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+    assert_ne!(store.digest(), complete.digest(), "what is lost is missing");
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chartmesh_node::{Link, Operator, Topology};
 use chartmesh_record::{ChainHash, Cursor, NodeName, Origin, Seq};
 use serde::{Serialize, Serializer};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chartmesh_record::{AsOf, Cursor, Moment, NodeName, RegionName, Statement, Timestamp, mutant};
+use chartmesh_record::{AsOf, Cursor, Moment, RegionName, Statement, mutant};
 use chartmesh_wire::proto;
 use chartmesh_wire::{decode_aged, decode_note, encode_aged, encode_note};
 use tokio::sync::watch;
@@ -225,7 +225,7 @@ pub(crate) fn recall(core: &Core, note: Bytes) {
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
-    use chartmesh_record::{Origin, Silent};
+    use chartmesh_record::{Origin, Silent, Timestamp};
 
     use super::*;
     use crate::testing::Bench;

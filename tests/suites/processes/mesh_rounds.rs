@@ -125,18 +125,19 @@ async fn a_site_that_is_cut_off_writes_on_and_reads_are_served_there_and_elsewhe
 
 /// For how long all links of a region are cut, without `CHARTMESH_CUT_SECONDS`.
 const CUT: u64 = 6;
-/// About as many changes as ten minutes of care at a region: 80 a second.
-const CARE: Duration = Duration::from_millis(400);
+/// How long each client waits between two operations, without `CHARTMESH_CUT_PAUSE_MS`.
+const CARE: u64 = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_cut_off_from_all_others_writes_on_and_converges_when_its_links_are_back() {
     if count(1, 1) == 0 {
         return;
     }
-    let cut = std::env::var("CHARTMESH_CUT_SECONDS").map(|text| text.parse().unwrap());
-    let cut = Duration::from_secs(cut.unwrap_or(CUT));
+    let told = |name, otherwise| std::env::var(name).map_or(otherwise, |it| it.parse().unwrap());
+    let cut = Duration::from_secs(told("CHARTMESH_CUT_SECONDS", CUT));
+    let care = Duration::from_millis(told("CHARTMESH_CUT_PAUSE_MS", CARE));
     let cluster = Cluster::start_mesh(SETTINGS).await.unwrap();
-    let mut load = Load::begin_at_pace(&cluster, "cut", CARE);
+    let mut load = Load::begin_at_pace(&cluster, "cut", care);
     sleep(CALM).await;
 
     let region = cluster.region(4).to_owned();

@@ -316,7 +316,7 @@ fn what_no_node_can_give_is_passed_over_by_name_and_what_follows_is_taken() {
     apply_all(&complete, &feeds, &[], |_| {});
 
     assert_eq!(store.cursor(&lost.origin), feed.places[6]);
-    assert_eq!(store.lost(), [lost.clone()]);
+    assert_eq!(store.lost(), std::slice::from_ref(&lost));
     assert_eq!(store.feed(&feed.places[1], usize::MAX).unwrap().len(), 1, "up to there");
     let nothing = store.feed(&feed.places[2], 1);
     assert!(matches!(nothing, Err(FeedError::Lost { seq: Seq(3), .. })), "{nothing:?}");

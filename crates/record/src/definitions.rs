@@ -160,7 +160,12 @@ impl Definitions {
 
     /// The type of resources of a kind.
     pub(crate) fn resource(&self, kind: ResourceType) -> &Type {
-        self.definition(self.resources[usize::from(kind.code())])
+        self.definition(self.resource_id(kind))
+    }
+
+    /// The place of the type of resources of a kind.
+    pub(crate) fn resource_id(&self, kind: ResourceType) -> TypeId {
+        self.resources[usize::from(kind.code())]
     }
 
     /// `Element`: what the extensions of a primitive value are written as.
@@ -206,7 +211,6 @@ impl Definitions {
 
 impl Type {
     /// All members that its JSON object may have.
-    #[cfg(test)]
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.iter()
     }

@@ -34,6 +34,7 @@ mod structure;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod timestamp;
+mod tree;
 mod validate;
 mod version;
 
@@ -59,4 +60,5 @@ pub use position::{ChainHash, Cursor, Horizon, Seq};
 pub use resource::{BodyHash, CONFLICT_TAG, Resource};
 pub use statement::{AsOf, Silent, Statement};
 pub use timestamp::Timestamp;
+pub use tree::{ElementType, FieldName, Node, Tree};
 pub use version::{Generation, InvalidVersionId, Origin, VersionId};

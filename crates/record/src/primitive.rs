@@ -6,6 +6,32 @@ use crate::json::Kind;
 use crate::limits;
 
 impl Primitive {
+    /// Its name in the specification.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Base64Binary => "base64Binary",
+            Self::Boolean => "boolean",
+            Self::Canonical => "canonical",
+            Self::Code(_) => "code",
+            Self::Date => "date",
+            Self::DateTime => "dateTime",
+            Self::Decimal => "decimal",
+            Self::ElementId | Self::Id => "id",
+            Self::Instant => "instant",
+            Self::Integer => "integer",
+            Self::Markdown => "markdown",
+            Self::Oid => "oid",
+            Self::PositiveInt => "positiveInt",
+            Self::String => "string",
+            Self::Time => "time",
+            Self::UnsignedInt => "unsignedInt",
+            Self::Uri => "uri",
+            Self::Url => "url",
+            Self::Uuid => "uuid",
+            Self::Xhtml => "xhtml",
+        }
+    }
+
     /// The JSON type of its values.
     pub(crate) fn kind(self) -> Kind {
         match self {

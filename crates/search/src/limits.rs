@@ -1,0 +1,10 @@
+//! This module names the limits of the crate, all in one place.
+
+/// Conditions in one query.
+pub const CONDITIONS: usize = 64;
+/// Alternatives of one condition.
+pub const VALUES: usize = 1_000;
+/// Keys that results are sorted by.
+pub const SORT_KEYS: usize = 8;
+/// References that one condition follows, either way.
+pub const CHAIN_DEPTH: usize = 8;

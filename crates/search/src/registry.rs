@@ -1,0 +1,110 @@
+//! This module holds the search parameters of every type of resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use chartmesh_record::ResourceType;
+
+use crate::definitions;
+use crate::parameter::{Parameter, Source, Way};
+use crate::path::InvalidExpression;
+
+/// The parameters that searches may name, and the zone in which dates are read that have none.
+#[derive(Debug)]
+pub struct Registry {
+    zone: i32,
+    /// Those that were added to the ones of R4.
+    added: Vec<(ResourceType, Source)>,
+    types: Vec<OnceLock<TypeParameters>>,
+}
+
+/// Those of one type.
+struct TypeParameters {
+    parameters: BTreeMap<String, Arc<Parameter>>,
+    /// The ways to all their values, each once.
+    ways: Vec<Way>,
+}
+
+static COMPARTMENTS: LazyLock<BTreeMap<(ResourceType, ResourceType), Vec<&'static str>>> =
+    LazyLock::new(definitions::compartments);
+
+impl Registry {
+    /// The parameters of R4. `zone` is seconds east of Greenwich.
+    #[must_use]
+    pub fn of_r4(zone: i32) -> Self {
+        let types = ResourceType::all().map(|_| OnceLock::new()).collect();
+        Self { zone, added: Vec::new(), types }
+    }
+
+    /// These parameters and another one for a type; it stands for one of the same name.
+    ///
+    /// # Errors
+    /// When its expression cannot be used.
+    pub fn with(&self, kind: ResourceType, source: Source) -> Result<Self, InvalidExpression> {
+        source.clone().compile(kind)?;
+        let added = self.added.iter().cloned().chain([(kind, source)]).collect();
+        Ok(Self { added, ..Self::of_r4(self.zone) })
+    }
+
+    /// The zone of dates that have none: seconds east of Greenwich.
+    #[must_use]
+    pub fn zone(&self) -> i32 {
+        self.zone
+    }
+
+    /// The parameter of this name.
+    #[must_use]
+    pub fn parameter(&self, kind: ResourceType, code: &str) -> Option<&Arc<Parameter>> {
+        self.of(kind).parameters.get(code)
+    }
+
+    /// All parameters of a type, by name.
+    pub fn parameters(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<Parameter>> {
+        self.of(kind).parameters.values()
+    }
+
+    /// The parameters by which resources of a type belong to compartments of another; `{def}` is the
+    /// resource itself. Empty: they never do (FHIR R4, compartmentdefinition).
+    #[must_use]
+    pub fn compartment(&self, compartment: ResourceType, kind: ResourceType) -> &[&'static str] {
+        COMPARTMENTS.get(&(compartment, kind)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The types of resources that compartments of a type can have.
+    pub fn in_compartment(&self, compartment: ResourceType) -> impl Iterator<Item = ResourceType> {
+        let all = COMPARTMENTS.keys().filter(move |(name, _)| *name == compartment);
+        all.map(|(_, kind)| *kind)
+    }
+
+    pub(crate) fn ways(&self, kind: ResourceType) -> &[Way] {
+        &self.of(kind).ways
+    }
+
+    fn of(&self, kind: ResourceType) -> &TypeParameters {
+        self.types[usize::from(kind.code())].get_or_init(|| {
+            let added = self.added.iter().filter(|(of, _)| *of == kind);
+            let added = added.filter_map(|(_, source)| source.clone().compile(kind).ok());
+            TypeParameters::new(definitions::parameters(kind).into_iter().chain(added))
+        })
+    }
+}
+
+impl TypeParameters {
+    fn new(all: impl Iterator<Item = Parameter>) -> Self {
+        let mut parameters = BTreeMap::new();
+        for parameter in all {
+            parameters.insert(parameter.code().to_owned(), Arc::new(parameter));
+        }
+        let mut known = BTreeSet::new();
+        let ways = parameters.values().flat_map(|parameter| parameter.ways());
+        let ways = ways.filter(|way| known.insert(way.id)).cloned().collect();
+        Self { parameters, ways }
+    }
+}
+
+impl fmt::Debug for TypeParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.parameters.keys()).finish()
+    }
+}

@@ -1,0 +1,132 @@
+//! This module orders what was found (FHIR R4, search, 3.1.1.5.6).
+//!
+//! A resource with several values is placed by the least of them, or by the greatest where the order is
+//! turned round; one without any comes last, either way.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use chartmesh_record::ResourceType;
+
+use crate::date;
+use crate::entries::Entries;
+use crate::fault::Fault;
+use crate::number;
+use crate::parameter::{Parameter, Sort};
+use crate::posting::IdKey;
+use crate::reference::Reference;
+use crate::registry::Registry;
+use crate::string::folded;
+use crate::value::Value;
+
+/// How much of a text counts, in bytes.
+const TEXT_BYTES: usize = 128;
+
+/// What results are ordered by.
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    by: By,
+    descending: bool,
+}
+
+#[derive(Clone, Debug)]
+enum By {
+    Id,
+    Parameter(Arc<Parameter>),
+}
+
+/// Where a resource stands in an order: what each key says, then its id. Places compare by
+/// [`SortKey::compare`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// What each key says; `None`: the resource has no value.
+    pub keys: Vec<Option<Vec<u8>>>,
+    /// The id.
+    pub id: IdKey,
+}
+
+impl SortKey {
+    /// `parameter` or `-parameter`.
+    pub(crate) fn parse(
+        registry: &Registry,
+        kind: ResourceType,
+        text: &str,
+    ) -> Result<Self, Fault> {
+        let (descending, code) = match text.strip_prefix('-') {
+            Some(code) => (true, code),
+            None => (false, text),
+        };
+        if code == "_id" {
+            return Ok(Self { by: By::Id, descending });
+        }
+        let parameter = registry.parameter(kind, code);
+        let parameter = parameter
+            .ok_or_else(|| format!("{kind} has no search parameter {code:?} to sort by"))?;
+        if matches!(parameter.sort(), Sort::Composite | Sort::Special) {
+            let sort = parameter.sort().as_str();
+            return Err(format!("{code} is a {sort}: it has no order").into());
+        }
+        Ok(Self { by: By::Parameter(parameter.clone()), descending })
+    }
+
+    /// Where a resource stands in the order of these keys.
+    #[must_use]
+    pub fn place(keys: &[Self], id: IdKey, entries: Entries<'_>) -> Place {
+        Place { keys: keys.iter().map(|key| key.of(&id, entries)).collect(), id }
+    }
+
+    /// Which of two comes first in the order of these keys.
+    #[must_use]
+    pub fn compare(keys: &[Self], one: &Place, other: &Place) -> Ordering {
+        let pairs = keys.iter().zip(one.keys.iter().zip(&other.keys));
+        let by_keys = pairs.map(|(key, pair)| match pair {
+            (Some(one), Some(other)) if key.descending => other.cmp(one),
+            (Some(one), Some(other)) => one.cmp(other),
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+        });
+        let first = by_keys.into_iter().find(|order| order.is_ne());
+        first.unwrap_or_else(|| one.id.cmp(&other.id))
+    }
+
+    fn of(&self, id: &IdKey, entries: Entries<'_>) -> Option<Vec<u8>> {
+        let By::Parameter(parameter) = &self.by else {
+            return Some(id.id()?.as_str().as_bytes().to_vec());
+        };
+        let places = parameter.places().iter();
+        let values = places.flat_map(|(place, _)| entries.values(*place));
+        let keys = values.filter_map(|value| self.key(&value));
+        if self.descending { keys.max() } else { keys.min() }
+    }
+
+    /// Bytes that sort as values do.
+    fn key(&self, value: &Value<'_>) -> Option<Vec<u8>> {
+        Some(match value {
+            Value::Token(token) => cut(&token.code),
+            Value::String(text) => cut(&folded(text)),
+            Value::Uri(text) => cut(text),
+            Value::Reference(Reference::Local(kind, id, _)) => cut(&format!("{kind}/{id}")),
+            Value::Reference(Reference::Url(url, _)) => cut(url),
+            Value::Date(span) => {
+                date::sortable(if self.descending { span.to } else { span.from }).to_vec()
+            }
+            Value::Number(it) => {
+                number::sortable(if self.descending { it.high } else { it.low }).to_vec()
+            }
+            Value::Quantity(quantity) => {
+                let (value, unit) =
+                    quantity.canonical().unwrap_or_else(|| (quantity.value, String::new()));
+                let value = if self.descending { value.high } else { value.low };
+                [unit.as_bytes(), &[0], &number::sortable(value)].concat()
+            }
+            Value::Reference(Reference::Identifier(_))
+            | Value::Composite(_)
+            | Value::Position(..) => return None,
+        })
+    }
+}
+
+fn cut(text: &str) -> Vec<u8> {
+    text.as_bytes()[..text.floor_char_boundary(TEXT_BYTES)].to_vec()
+}

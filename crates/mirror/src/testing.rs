@@ -59,7 +59,7 @@ impl Hands {
 impl Bench {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().expect("a directory");
-        let options = Options { memory: Memory::new(8 << 20, 8 << 20) };
+        let options = Options::new(Memory::new(8 << 20, 8 << 20));
         let store = Store::open(dir.path(), options).expect("a new store");
         let (clock, orderer) = (Arc::new(Hands::default()), Arc::new(ByHand::default()));
         clock.wall.store(1_000_000, Ordering::Relaxed);

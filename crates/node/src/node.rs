@@ -303,7 +303,7 @@ fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLo
     std::fs::create_dir_all(dir).map_err(|source| StartError::Data { dir: dir.clone(), source })?;
     let started = environment.clock.monotonic();
     let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
-    let store = Store::open(dir, Options { memory: memory.clone() })?;
+    let store = Store::open(dir, Options::new(memory.clone()))?;
     let log = RaftLog::open(dir, environment.syncer, &memory)?;
     let took = environment.clock.monotonic().saturating_sub(started);
     let held = store.counts().total();

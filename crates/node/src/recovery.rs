@@ -34,7 +34,7 @@ impl Survivor {
     /// When its node runs, or the disk is damaged or of a newer format.
     pub fn open(data: &Path) -> Result<Self, RecoveryError> {
         let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
-        let store = Store::open(data, Options { memory: memory.clone() })?;
+        let store = Store::open(data, Options::new(memory.clone()))?;
         let log = RaftLog::open(data, Syncer::Thread, &memory)?;
         Ok(Self { store, log })
     }

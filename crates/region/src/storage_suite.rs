@@ -115,7 +115,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = TempDir::new().unwrap();
         let memory = Memory::new(8 << 20, 8 << 20);
-        let store = Store::open(dir.path(), Options { memory: memory.clone() }).unwrap();
+        let store = Store::open(dir.path(), Options::new(memory.clone())).unwrap();
         let log = RaftLog::open(dir.path(), self.syncer, &memory).unwrap();
         let appended = Arc::new(Notify::new());
         if self.syncer == Syncer::Caller {
@@ -154,7 +154,7 @@ fn entry(index: u64, proposal: &Proposal) -> Entry {
 async fn the_decision_on_a_command_whose_pieces_were_purged_is_taken_from_its_feed() {
     let dir = TempDir::new().unwrap();
     let memory = Memory::new(8 << 20, 8 << 20);
-    let store = Store::open(dir.path(), Options { memory: memory.clone() }).unwrap();
+    let store = Store::open(dir.path(), Options::new(memory.clone())).unwrap();
     let log = RaftLog::open(dir.path(), Syncer::Thread, &memory).unwrap();
     log.purge(
         stored_id_to(

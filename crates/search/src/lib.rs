@@ -45,7 +45,7 @@ pub use quantity::{Quantity, QuantitySought, UnitSought};
 pub use query::{Ignored, Include, InvalidQuery, Query, Setting, Summary, Total};
 pub use reference::{Reference, ReferenceSought};
 pub use registry::Registry;
-pub use sorting::{Place, SortKey};
+pub use sorting::{InvalidPlace, Place, SortKey};
 pub use string::{Manner, StringSought};
 pub use token::{SystemSought, Token, TokenSought};
 pub use uri::{UriPlace, UriSought};

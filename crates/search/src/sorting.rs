@@ -4,6 +4,8 @@
 //! turned round; one without any comes last, either way.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use chartmesh_record::ResourceType;
@@ -43,6 +45,51 @@ pub struct Place {
     pub keys: Vec<Option<Vec<u8>>>,
     /// The id.
     pub id: IdKey,
+}
+
+impl fmt::Display for Place {
+    /// `key~key~id`: each key in hexadecimal digits, `x` for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for key in &self.keys {
+            match key {
+                Some(key) => key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?,
+                None => f.write_str("x")?,
+            }
+            f.write_str("~")?;
+        }
+        match self.id.id() {
+            Some(id) => write!(f, "{id}"),
+            None => Err(fmt::Error),
+        }
+    }
+}
+
+/// A text does not name a place in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a place in a list of results")]
+pub struct InvalidPlace;
+
+impl FromStr for Place {
+    type Err = InvalidPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        let mut parts: Vec<_> = text.split('~').collect();
+        let id = parts.pop().and_then(|id| id.parse().ok()).ok_or(InvalidPlace)?;
+        let key = |text: &str| match text {
+            "x" => Ok(None),
+            digits => bytes(digits).map(Some).ok_or(InvalidPlace),
+        };
+        let keys = parts.into_iter().map(key).collect::<Result<_, _>>()?;
+        Ok(Self { keys, id: IdKey::new(&id) })
+    }
+}
+
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
+        return None;
+    }
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    pairs.map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }
 
 impl SortKey {
@@ -129,4 +176,30 @@ impl SortKey {
 
 fn cut(text: &str) -> Vec<u8> {
     text.as_bytes()[..text.floor_char_boundary(TEXT_BYTES)].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_place_is_read_back_from_its_text(
+            keys in prop::collection::vec(
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+                0..3,
+            ),
+            id in "[A-Za-z0-9.-]{1,64}",
+        ) {
+            let place = Place { keys, id: IdKey::new(&id.parse().expect("an id")) };
+            prop_assert_eq!(place.to_string().parse(), Ok(place));
+        }
+
+        #[test]
+        fn any_text_is_a_place_or_refused(text in "\\PC{0,40}") {
+            let _ = text.parse::<Place>();
+        }
+    }
 }

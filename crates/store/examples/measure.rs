@@ -113,7 +113,7 @@ fn change_set(resources: &[Resource], at: &Cursor) -> Canonical {
 /// Writes change sets of `size`, `batch` of them in each apply and each entry of the log.
 fn write(dir: &Path, resources: &[Resource], size: usize, batch: usize) -> Result<()> {
     let memory = memory();
-    let store = Store::open(dir, Options { memory: memory.clone() })?;
+    let store = Store::open(dir, Options::new(memory.clone()))?;
     let log = RaftLog::open(dir, Syncer::Thread, &memory)?;
     let mut at = Cursor::start(Origin::new(&"pac".parse()?, 1));
     let runs: Vec<Run> = resources
@@ -191,7 +191,7 @@ fn nanoseconds_on_cpu() -> u64 {
 fn read(dir: &Path) -> Result<()> {
     let memory = memory();
     let start = Instant::now();
-    let store = Store::open(dir, Options { memory: memory.clone() })?;
+    let store = Store::open(dir, Options::new(memory.clone()))?;
     let log = RaftLog::open(dir, Syncer::Thread, &memory)?;
     println!("opened in {:.0} ms", start.elapsed().as_secs_f64() * 1000.0);
     let origin = store.horizon().into_keys().next().context("an empty store")?;

@@ -21,3 +21,21 @@ pub(crate) const RECENT_ENTRIES_BYTES: usize = 8 * 1024 * 1024;
 /// How much of write-ahead logs may build up before a column family is written into a file. It
 /// bounds the time that a start takes.
 pub(crate) const MAX_WAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many candidates and postings one search looks at before it is refused.
+pub(crate) const SEARCH_LOOKS: usize = 2_000_000;
+
+/// So many postings of each condition are looked at to see which leads to least.
+pub(crate) const SEARCH_PROBE: usize = 32;
+
+/// So many resources that others refer to are looked up first, to begin with them.
+pub(crate) const SEARCH_CHAINED: usize = 1_000;
+
+/// So many resources that refer to others are looked up first, to see to which.
+pub(crate) const SEARCH_REFERRING: usize = 50_000;
+
+/// Rows of other resources that one search remembers.
+pub(crate) const SEARCH_ROWS_KEPT: usize = 20_000;
+
+/// Resources that come along with the matches of one page.
+pub(crate) const SEARCH_INCLUDED: usize = 1_000;

@@ -98,7 +98,7 @@ impl Store {
 }
 
 impl Reader<'_> {
-    fn current(&self, resource: &ResourceKey) -> Result<Option<Current>, Corrupt> {
+    pub(crate) fn current(&self, resource: &ResourceKey) -> Result<Option<Current>, Corrupt> {
         let key = HeadRow::key(resource);
         let Some(row) = self.get(HEADS, &key)? else { return Ok(None) };
         let (head, origin) = CurrentHead::decode(&row)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use chartmesh_record::{Cursor, Horizon, Origin, Seq};
+use chartmesh_search::Registry;
 use rocksdb::{DBCompressionType, ReadOptions, WriteBatch};
 use tokio::sync::watch;
 
@@ -13,6 +14,7 @@ use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
 use crate::held_back::held_back;
+use crate::index::check_index;
 use crate::keys::{
     ConflictRow, CountRow, FORMAT, LostRow, MetaKey, Note, OriginCode, OriginRow, decode_format,
     encode_format,
@@ -32,12 +34,23 @@ pub struct Store {
 pub struct Options {
     /// What it shares with the node's other databases.
     pub memory: Memory,
+    /// The parameters that searches may name.
+    pub registry: Arc<Registry>,
+}
+
+impl Options {
+    /// With the parameters of R4; dates without a zone are read as UTC.
+    #[must_use]
+    pub fn new(memory: Memory) -> Self {
+        Self { memory, registry: Arc::new(Registry::of_r4(0)) }
+    }
 }
 
 /// A store's tables, and what of them is kept in memory.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) tables: Tables,
+    pub(crate) registry: Arc<Registry>,
     /// Codes are added before rows with them are written, the rest is put right after.
     pub(crate) origins: RwLock<Origins>,
     pub(crate) totals: RwLock<Totals>,
@@ -79,12 +92,16 @@ pub(crate) const FEED: &str = "feed";
 pub(crate) const HEADS: &str = "heads";
 /// Where every version stands.
 pub(crate) const VERSIONS: &str = "versions";
+/// The entries of every live resource.
+pub(crate) const ENTRIES: &str = "entries";
+/// What leads to resources from their entries.
+pub(crate) const POSTINGS: &str = "postings";
 /// The identifiers of current versions.
 pub(crate) const IDENTIFIERS: &str = "identifiers";
 /// The requests that are remembered.
 pub(crate) const REQUESTS: &str = "requests";
 
-pub(crate) const LAYOUTS: [Layout; 6] = {
+pub(crate) const LAYOUTS: [Layout; 8] = {
     use DBCompressionType::{Lz4, Zstd};
     const fn layout(name: &'static str, compression: DBCompressionType) -> Layout {
         Layout { name, block_bytes: 4 * 1024, compression, dictionary_bytes: 0, sought: false }
@@ -98,6 +115,8 @@ pub(crate) const LAYOUTS: [Layout; 6] = {
         Layout { block_bytes: 16 * 1024, ..layout(VERSIONS, Zstd) },
         Layout { block_bytes: 16 * 1024, ..layout(IDENTIFIERS, Zstd) },
         Layout { sought: true, ..layout(REQUESTS, Lz4) },
+        Layout { dictionary_bytes: 32 * 1024, sought: true, ..layout(ENTRIES, Lz4) },
+        layout(POSTINGS, Lz4),
     ]
 };
 
@@ -118,12 +137,14 @@ impl Store {
             lost,
             held_back,
             tables,
+            registry: options.registry,
             origins: RwLock::new(origins),
             totals: RwLock::new(totals),
             turn: Mutex::new(()),
             revision: watch::Sender::new(0),
             synced: Mutex::default(),
         };
+        check_index(&inner)?;
         let store = Self { inner: Arc::new(inner) };
         store.sync()?;
         Ok(store)

@@ -139,6 +139,28 @@ impl Tables {
             .map(|row| row.map_err(|error| self.corrupt(error)))
     }
 
+    /// The keys from one on, below another.
+    pub(crate) fn keys<'t>(
+        &'t self,
+        table: &str,
+        from: &[u8],
+        to: &[u8],
+        mut options: ReadOptions,
+    ) -> impl Iterator<Item = Result<Box<[u8]>, Corrupt>> + use<'t> {
+        options.set_iterate_upper_bound(to);
+        let start = IteratorMode::From(from, Direction::Forward);
+        self.db
+            .iterator_cf_opt(self.table(table), options, start)
+            .map(|row| row.map(|(key, _)| key).map_err(|error| self.corrupt(error)))
+    }
+
+    /// Removes all rows of a table.
+    pub(crate) fn clear(&self, table: &str) -> Result<(), DiskError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(self.table(table), &[][..], &[u8::MAX; 256][..]);
+        self.write(batch, false)
+    }
+
     pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), DiskError> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);

@@ -11,13 +11,14 @@ use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::duplicates::are_duplicates;
 use crate::error::Corrupt;
+use crate::index::{Indexed, entries_key};
 use crate::keys::{
     CriteriaHash, FeedPlace, HeadRow, HeldHead, IdentifierKey, MadeRow, OriginCode, OriginRow,
     PiecePlace, VersionKey, VersionRow,
 };
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
-use crate::store::{self, HEADS, IDENTIFIERS, META, Store, VERSIONS};
+use crate::store::{self, ENTRIES, HEADS, IDENTIFIERS, META, POSTINGS, Store, VERSIONS};
 
 /// What a verification has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,8 @@ impl Store {
             counts: Counts::default(),
             digest: StateDigest::default(),
             identifiers: 0,
+            entries: 0,
+            postings: 0,
             conflicts: 0,
         };
         match verification.run() {
@@ -78,6 +81,8 @@ struct Verification<'r, 's, P> {
     counts: Counts,
     digest: StateDigest,
     identifiers: u64,
+    entries: u64,
+    postings: u64,
     conflicts: u64,
 }
 
@@ -113,6 +118,8 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         same("the number of rows of heads", &self.rows(HEADS)?, &self.report.resources)?;
         same("the number of rows of versions", &self.rows(VERSIONS)?, &self.report.versions)?;
         same("the number of rows of identifiers", &self.rows(IDENTIFIERS)?, &self.identifiers)?;
+        same("the number of rows of entries", &self.rows(ENTRIES)?, &self.entries)?;
+        same("the number of postings", &self.rows(POSTINGS)?, &self.postings)?;
         (self.progress)(&self.report);
         Ok(())
     }
@@ -229,6 +236,15 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
             let held = self.reader.get(IDENTIFIERS, &key)?.is_some();
             same(format!("an identifier of {resource}"), &held, &true)?;
             self.identifiers += 1;
+        }
+        let expected = Indexed::of(&self.reader.inner.registry, resource, content.as_deref());
+        let row = self.reader.get(ENTRIES, &entries_key(resource))?;
+        same(format!("the entries of {resource}"), &row.as_deref(), &expected.row.as_deref())?;
+        self.entries += u64::from(expected.row.is_some());
+        for key in &expected.postings {
+            let held = self.reader.get(POSTINGS, key)?.is_some();
+            same(format!("a posting of {resource}"), &held, &true)?;
+            self.postings += 1;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use rocksdb::WriteBatch;
 use crate::digest::StateDigest;
 use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
+use crate::index::{Indexed, entries_key};
 use crate::keys::{
     ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
     IdentifierKey, LostRow, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow,
@@ -330,7 +331,18 @@ impl<'s> Writing<'s> {
             let table = self.reader.inner.tables.table(IDENTIFIERS);
             old.difference(&new).for_each(|key| self.batch.delete_cf(table, key));
             new.difference(&old).for_each(|key| self.batch.put_cf(table, key, b""));
+            self.put_entries(resource, after)?;
         }
+        Ok(())
+    }
+
+    /// Puts what searches go through.
+    fn put_entries(&mut self, resource: &ResourceKey, after: &HeadRow) -> Result<(), Corrupt> {
+        let inner = self.reader.inner;
+        let old = self.reader.indexed(resource)?;
+        let content = self.current_content(after)?;
+        let new = Indexed::of(&inner.registry, resource, content.as_deref());
+        new.replace(&old, &entries_key(resource), &inner.tables, &mut self.batch);
         Ok(())
     }
 
@@ -340,15 +352,20 @@ impl<'s> Writing<'s> {
         resource: &ResourceKey,
         row: &HeadRow,
     ) -> Result<BTreeSet<Vec<u8>>, Corrupt> {
-        let Some(current) = row.current() else { return Ok(BTreeSet::new()) };
+        let content = self.current_content(row)?;
+        Ok(IdentifierKey::all(resource, content.as_deref()))
+    }
+
+    /// The current version, if there is one and it is no deletion.
+    fn current_content(&self, row: &HeadRow) -> Result<Option<Bytes>, Corrupt> {
+        let Some(current) = row.current() else { return Ok(None) };
         let origin = self.known_code(&current.head.version.origin).expect("it was given one");
         let change = FeedPlace { origin, seq: current.seq };
         let place = PiecePlace { change, index: current.index };
-        let content = match self.contents.get(&place) {
-            Some(content) => content.clone(),
-            None => self.reader.content(place)?,
-        };
-        Ok(IdentifierKey::all(resource, content.as_deref()))
+        match self.contents.get(&place) {
+            Some(content) => Ok(content.clone()),
+            None => self.reader.content(place),
+        }
     }
 
     /// The code of an origin, which it is given if it has none.

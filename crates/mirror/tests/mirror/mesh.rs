@@ -280,7 +280,7 @@ fn noise(seed: u64, bytes: usize) -> String {
 
 /// Opens a disk, once whoever had it before has let go of it.
 fn open(dir: &Path) -> Option<Store> {
-    let options = Options { memory: Memory::new(16 << 20, 8 << 20) };
+    let options = Options::new(Memory::new(16 << 20, 8 << 20));
     match Store::open(dir, options) {
         Err(OpenError::InUse { .. }) => None,
         store => Some(store.unwrap()),

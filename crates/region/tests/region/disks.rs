@@ -152,7 +152,7 @@ async fn a_region_goes_on_from_one_disk_and_the_others_that_are_left_join_it() {
         let free = mesh.copy(1).await;
         drop(free);
         let memory = Memory::new(8 << 20, 8 << 20);
-        let store = Store::open(&mesh.disk(1), Options { memory: memory.clone() }).unwrap();
+        let store = Store::open(&mesh.disk(1), Options::new(memory.clone())).unwrap();
         let log = RaftLog::open(&mesh.disk(1), Syncer::Thread, &memory).unwrap();
         let held = survey(&store, &log).unwrap();
         assert_eq!(held.voters.len(), 3);

@@ -148,7 +148,7 @@ impl Mesh {
         std::fs::create_dir_all(&dir).unwrap();
         let memory = Memory::new(32 << 20, 16 << 20);
         // What was still asked of a voter that was killed lets go of its disk when it is answered.
-        let options = || Options { memory: memory.clone() };
+        let options = || Options::new(memory.clone());
         let open = || match Store::open(&dir, options()) {
             Err(OpenError::InUse { .. }) => None,
             store => Some(store.unwrap()),
@@ -205,7 +205,7 @@ impl Mesh {
         let memory = Memory::new(8 << 20, 8 << 20);
         let free = || {
             let dir = self.disk(number);
-            let store = Store::open(&dir, Options { memory: memory.clone() });
+            let store = Store::open(&dir, Options::new(memory.clone()));
             let log = RaftLog::open(&dir, Syncer::Caller, &memory);
             let in_use = matches!(store, Err(OpenError::InUse { .. }))
                 || matches!(log, Err(OpenError::InUse { .. }));

@@ -74,7 +74,7 @@ impl Node {
     pub(crate) fn start_without_waiting(special: Special) -> Self {
         let dir = TempDir::new().unwrap();
         let memory = Memory::new(8 << 20, 8 << 20);
-        let store = Store::open(dir.path(), Options { memory: memory.clone() }).unwrap();
+        let store = Store::open(dir.path(), Options::new(memory.clone())).unwrap();
         let log = RaftLog::open(dir.path(), Syncer::Thread, &memory).unwrap();
         let clock = Arc::new(MachineClock(machine_start()));
         let ports = Arc::new(Ports::default());

@@ -12,7 +12,7 @@ use chartmesh_record::{
     VersionId,
 };
 
-use super::{FeedPlace, OriginCode, PiecePlace, put_resource};
+use super::{FeedPlace, OriginCode, PiecePlace, put_resource, resource_of};
 use crate::codec::{Fields, put_signed, put_varint};
 
 /// The heads of one resource, the current one first.
@@ -44,6 +44,11 @@ impl HeadRow {
         let mut key = Vec::with_capacity(1 + resource.id.as_str().len());
         put_resource(&mut key, resource);
         key
+    }
+
+    /// The resource of a key.
+    pub(crate) fn resource(key: &[u8]) -> Option<ResourceKey> {
+        resource_of(key)
     }
 
     /// The heads, without where they stand.

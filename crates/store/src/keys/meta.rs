@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
+//! 'm' 'i' -> the format of the search index (4), the zone of its dates: seconds east (4)
 //! 'm' 'n' -> how fresh what is held was when it was last noted
 //! 'm' 'p' -> what the voters of the region have acknowledged      'm' 'r' -> that it was recovered
 //! ```
@@ -15,6 +16,8 @@ pub(crate) enum MetaKey {
     Applied,
     /// The digest of what is held.
     Digest,
+    /// How the search index was made.
+    Index,
     /// A note.
     Note(Note),
 }
@@ -36,6 +39,7 @@ impl MetaKey {
             Self::Format => b"mf",
             Self::Applied => b"ma",
             Self::Digest => b"md",
+            Self::Index => b"mi",
             Self::Note(Note::Freshness) => b"mn",
             Self::Note(Note::Promises) => b"mp",
             Self::Note(Note::Recovery) => b"mr",

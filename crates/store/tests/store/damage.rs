@@ -24,7 +24,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 fn try_open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open(dir, Options { memory: Memory::new(8 << 20, 8 << 20) })
+    Store::open(dir, Options::new(Memory::new(8 << 20, 8 << 20)))
 }
 
 fn written(dir: &Path, count: usize) -> Feed {

@@ -254,7 +254,7 @@ fn knows_how_much_room_is_left() {
 fn a_store_that_is_open_elsewhere_says_so() {
     let dir = scratch();
     let _store = open(dir.path());
-    let options = chartmesh_store::Options { memory: crate::world::memory() };
+    let options = chartmesh_store::Options::new(crate::world::memory());
     let error = Store::open(dir.path(), options).unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
 }

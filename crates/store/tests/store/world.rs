@@ -215,5 +215,5 @@ pub(crate) fn memory() -> Memory {
 }
 
 pub(crate) fn open(dir: &std::path::Path) -> Store {
-    Store::open(dir, Options { memory: memory() }).unwrap()
+    Store::open(dir, Options::new(memory())).unwrap()
 }

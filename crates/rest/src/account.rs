@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     VersionRead,
     History,
     Conflicts,
+    Search,
     Create,
     Update,
     Delete,
@@ -23,11 +24,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Read,
         Self::VersionRead,
         Self::History,
         Self::Conflicts,
+        Self::Search,
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -42,6 +44,7 @@ impl Kind {
             Self::VersionRead => "vread",
             Self::History => "history",
             Self::Conflicts => "conflicts",
+            Self::Search => "search",
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",

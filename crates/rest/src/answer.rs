@@ -9,6 +9,7 @@ use chartmesh_record::{
     Effect, Heads, Invalid, Problem, Rejection, RejectionReason, ResourceKey, Timestamp, VersionId,
 };
 use chartmesh_region::{Fate, Unavailable};
+use chartmesh_search::InvalidQuery;
 use http::header::{ALLOW, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -272,6 +273,13 @@ impl Refusal {
     fn sort(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Misdirected(misdirected) => misdirected.sort(),
+            Self::Query(InvalidQuery::TooMuch { .. }) | Self::TooCostly(_) => {
+                (StatusCode::BAD_REQUEST, "too-costly")
+            }
+            Self::Query(_) => (StatusCode::BAD_REQUEST, "value"),
+            Self::Ignored(_) | Self::NoCompartment { .. } => {
+                (StatusCode::BAD_REQUEST, "not-supported")
+            }
             Self::UrlTooLong { .. } => (StatusCode::URI_TOO_LONG, "too-long"),
             Self::Header(_) | Self::Criteria(_) | Self::WrongType { .. } | Self::WrongId { .. } => {
                 (StatusCode::BAD_REQUEST, "value")
@@ -425,6 +433,19 @@ fn done(effect: Effect, written: Option<&(ResourceKey, Stamp)>) -> OperationOutc
         expression: Vec::new(),
     };
     OperationOutcome { issue: vec![issue] }
+}
+
+/// What a searchset says of parameters that were left out, and of what did not come along.
+pub(crate) fn search_warning(texts: impl Iterator<Item = String>) -> OperationOutcome {
+    let issue = |text| Issue {
+        extension: Vec::new(),
+        severity: "warning",
+        code: "not-supported",
+        details: Details { coding: None, text },
+        diagnostics: None,
+        expression: Vec::new(),
+    };
+    OperationOutcome { issue: texts.map(issue).collect() }
 }
 
 /// What goes with an entry whose resource is in conflict.

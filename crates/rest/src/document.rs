@@ -104,10 +104,30 @@ pub(crate) struct EntryResponse {
     pub(crate) outcome: Option<OperationOutcome>,
 }
 
-/// An entry of a searchset without its resource, which matches.
+/// An entry of a searchset without its resource.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Match {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full_url: Option<String>,
     search: Search,
+}
+
+impl Match {
+    /// A resource that matches.
+    pub(crate) fn found(full_url: String) -> Self {
+        Self { full_url: Some(full_url), search: Search { mode: "match" } }
+    }
+
+    /// A resource that comes along.
+    pub(crate) fn included(full_url: String) -> Self {
+        Self { full_url: Some(full_url), search: Search { mode: "include" } }
+    }
+
+    /// What is said about the search.
+    pub(crate) fn outcome() -> Self {
+        Self { full_url: None, search: Search { mode: "outcome" } }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -28,6 +28,7 @@ mod read;
 mod readiness;
 mod refusal;
 mod room;
+mod search;
 mod server;
 mod write;
 

@@ -39,6 +39,8 @@ impl Limits {
     pub const HEAD_BYTES: usize = 64 << 10;
     /// The longest path with its query, in bytes (414).
     pub const TARGET_BYTES: usize = 8 << 10;
+    /// The longest body of a search, in bytes (414).
+    pub const FORM_BYTES: usize = 256 << 10;
     /// The longest `Idempotency-Key`, in bytes.
     pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
     /// From this size on a body waits for one of the places for big ones, in bytes.

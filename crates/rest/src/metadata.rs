@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chartmesh_record::{Place, RegionName, ResourceType, Timestamp};
+use chartmesh_search::{Registry, Sort};
 use serde::Serialize;
 
 use crate::document::render;
@@ -43,7 +44,7 @@ struct Rest {
     mode: &'static str,
     documentation: &'static str,
     resource: Vec<Served>,
-    interaction: [Interaction; 2],
+    interaction: [Interaction; 3],
     operation: [Operation; 1],
 }
 
@@ -63,7 +64,7 @@ struct Operation {
 struct Served {
     #[serde(rename = "type")]
     kind: &'static str,
-    interaction: [Interaction; 6],
+    interaction: [Interaction; 7],
     versioning: &'static str,
     read_history: bool,
     update_create: bool,
@@ -72,7 +73,19 @@ struct Served {
     conditional_update: bool,
     conditional_delete: &'static str,
     reference_policy: [&'static str; 3],
+    search_include: Vec<String>,
+    search_rev_include: Vec<String>,
+    search_param: Vec<SearchParam>,
     operation: [Operation; 1],
+}
+
+/// A search parameter.
+#[derive(Serialize)]
+struct SearchParam {
+    name: String,
+    definition: String,
+    #[serde(rename = "type")]
+    sort: &'static str,
 }
 
 #[derive(Serialize)]
@@ -81,7 +94,7 @@ struct Interaction {
 }
 
 /// The statement of this server.
-pub(crate) fn statement(about: &About<'_>) -> Bytes {
+pub(crate) fn statement(about: &About<'_>, registry: &Registry) -> Bytes {
     let Place { node, site } = about.place;
     let description = format!("node {node} at site {site}, region {}", about.region);
     render(&CapabilityStatement {
@@ -95,16 +108,16 @@ pub(crate) fn statement(about: &About<'_>) -> Bytes {
         rest: [Rest {
             mode: "server",
             documentation: DOCUMENTATION,
-            resource: ResourceType::all().map(served).collect(),
-            interaction: ["transaction", "batch"].map(|code| Interaction { code }),
+            resource: ResourceType::all().map(|kind| served(kind, registry)).collect(),
+            interaction: ["transaction", "batch", "search-system"].map(|code| Interaction { code }),
             operation: [conflicts(Some(CONFLICTS))],
         }],
     })
     .into()
 }
 
-fn served(kind: ResourceType) -> Served {
-    let interaction = ["read", "vread", "create", "update", "delete", "history-instance"];
+fn served(kind: ResourceType, registry: &Registry) -> Served {
+    let interaction = ["read", "vread", "create", "update", "delete", "history-instance", "search-type"];
     Served {
         kind: kind.as_str(),
         interaction: interaction.map(|code| Interaction { code }),
@@ -119,8 +132,32 @@ fn served(kind: ResourceType) -> Served {
         // References are kept as they are sent and not followed; those between the entries of a
         // transaction are rewritten.
         reference_policy: ["literal", "logical", "local"],
+        search_include: includes(kind, registry),
+        search_rev_include: ResourceType::all()
+            .flat_map(|source| refer_to(source, kind, registry))
+            .collect(),
+        search_param: registry
+            .parameters(kind)
+            .map(|parameter| SearchParam {
+                name: parameter.code().to_owned(),
+                definition: parameter.url().to_owned(),
+                sort: parameter.sort().as_str(),
+            })
+            .collect(),
         operation: [conflicts(None)],
     }
+}
+
+/// What resources of a type may bring along.
+fn includes(kind: ResourceType, registry: &Registry) -> Vec<String> {
+    let references = registry.parameters(kind).filter(|it| it.sort() == Sort::Reference);
+    references.map(|parameter| format!("{kind}:{}", parameter.code())).collect()
+}
+
+/// The parameters by which resources of a type refer to those of another.
+fn refer_to(source: ResourceType, kind: ResourceType, registry: &Registry) -> Vec<String> {
+    let references = registry.parameters(source).filter(|it| it.targets().contains(&kind));
+    references.map(|parameter| format!("{source}:{}", parameter.code())).collect()
 }
 
 fn conflicts(documentation: Option<&'static str>) -> Operation {
@@ -135,7 +172,9 @@ const DOCUMENTATION: &str = "Every node of the mesh answers from its own copy; t
     stand beside each other, reads carry the tag urn:chartmesh|conflict and the header \
     Chartmesh-Conflict, which names them: sent back as If-Match it resolves the conflict. Retries \
     that write once: Idempotency-Key. Criteria of conditional interactions: _id and identifier. \
-    There are no searches yet. Clients are not authenticated.";
+    Searches know \
+    the parameters listed here, and _sort, _count, _total, _include, _revinclude, _summary=count and, over all \
+    types, _type. Clients are not authenticated.";
 
 const CONFLICTS: &str = "GET [base]/$conflicts, [base]/[type]/$conflicts and \
     [base]/[type]/[id]/$conflicts: what is in conflict, oldest first, as a searchset of Parameters, \
@@ -145,16 +184,18 @@ const CONFLICTS: &str = "GET [base]/$conflicts, [base]/[type]/$conflicts and \
 mod tests {
     use super::*;
     use chartmesh_record::Resource;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     #[test]
-    fn every_type_of_r4_is_listed_with_what_works_and_no_search() {
+    fn every_type_of_r4_is_listed_with_what_works() {
         let place = Place { node: "pac-1".parse().unwrap(), site: "yokota".parse().unwrap() };
         let region = "pac".parse().unwrap();
         let about =
             About { software: "1.2.3", place: &place, region: &region, since: Timestamp(0) };
 
-        let bytes = statement(&about);
+        let registry = Registry::of_r4(0);
+
+        let bytes = statement(&about, &registry);
 
         Resource::parse(&bytes).unwrap();
         let statement: Value = serde_json::from_slice(&bytes).unwrap();
@@ -164,7 +205,15 @@ mod tests {
         let all: Vec<&str> = ResourceType::all().map(ResourceType::as_str).collect();
         assert_eq!(named, all);
         assert_eq!(statement["fhirVersion"], "4.0.1");
-        let text = statement.to_string();
-        assert!(!text.contains("searchParam") && !text.contains("search-type"));
+        let patient = resources.iter().find(|it| it["type"] == "Patient").unwrap();
+        let birthdate = json!({
+            "name": "birthdate",
+            "definition": "http://hl7.org/fhir/SearchParameter/individual-birthdate",
+            "type": "date",
+        });
+        assert!(patient["searchParam"].as_array().unwrap().contains(&birthdate));
+        assert!(patient["searchRevInclude"].as_array().unwrap().contains(&json!("Observation:patient")));
+        let parameters = |it: &Value| it["searchParam"].as_array().unwrap().len();
+        assert!(resources.iter().map(parameters).sum::<usize>() > 1_700);
     }
 }

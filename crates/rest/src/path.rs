@@ -24,6 +24,8 @@ pub(crate) enum Interaction {
     Write(Writing),
     /// `POST [base]`: a batch or a transaction.
     Bundle,
+    /// `POST _search`: a search whose further parameters are in the body.
+    SearchForm(Searching),
 }
 
 /// What is to be read.
@@ -37,8 +39,34 @@ pub(crate) enum Reading {
     History(ResourceKey, Page<VersionId>),
     /// `GET $conflicts`, `GET [type]/$conflicts`, `GET [type]/[id]/$conflicts`
     Conflicts(ConflictScope, Page<ConflictKey>),
+    /// `GET [type]?parameters`, and the same over all types and within a compartment
+    Search(Searching),
     /// `GET metadata`
     Metadata,
+}
+
+/// What is to be searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Searching {
+    /// Where.
+    pub(crate) scope: SearchScope,
+    /// The parameters, decoded, in order, without those that concern only how the answer is written.
+    pub(crate) parameters: Vec<(String, String)>,
+    /// The place after which the page begins.
+    pub(crate) page: Option<String>,
+    /// Whether parameters that are not understood are refused.
+    pub(crate) strict: bool,
+}
+
+/// Where is searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SearchScope {
+    /// Among all resources, or those of the types in `_type`.
+    All,
+    /// Among those of a type.
+    Type(ResourceType),
+    /// Among those that belong to a compartment, of one type or of any.
+    Compartment(ResourceKey, Option<ResourceType>),
 }
 
 /// What is to be written.
@@ -106,6 +134,8 @@ enum Place {
     History(ResourceKey),
     Version(ResourceKey, VersionId),
     Conflicts(ConflictScope),
+    Compartment(ResourceKey, Option<ResourceType>),
+    SearchForm(SearchScope),
 }
 
 /// The parameters of a query, in order, decoded one by one.
@@ -137,11 +167,31 @@ impl<'q> Query<'q> {
         kept.collect::<Vec<_>>().join("&")
     }
 
+    /// What is searched for.
+    fn searching(&self, scope: SearchScope, strict: bool) -> Searching {
+        let mut searching = Searching { scope, parameters: Vec::new(), page: None, strict };
+        searching.add(self);
+        searching
+    }
+
     /// The first parameter that is neither a general one nor among these.
     fn other_than(&self, known: &[&str]) -> Option<String> {
         let names = self.raw().map(|(name, _)| decode(name));
         let mut unknown = names.filter(|name| !GENERAL.contains(&&**name));
         unknown.find(|name| !known.contains(&&**name)).map(Cow::into_owned)
+    }
+}
+
+impl Searching {
+    /// Adds the parameters of a query.
+    pub(crate) fn add(&mut self, query: &Query<'_>) {
+        for (name, value) in query.raw() {
+            match &*decode(name) {
+                "page" => self.page = Some(decode(value).into_owned()),
+                "_format" | "_pretty" => {}
+                name => self.parameters.push((name.to_owned(), decode(value).into_owned())),
+            }
+        }
     }
 }
 
@@ -162,10 +212,11 @@ pub(crate) fn interaction(
     let reading = method == Method::GET || method == Method::HEAD;
     let place = place(path, reading)?;
     let wrong = |allow| Err(Misdirected::WrongVerb { method: method.clone(), allow });
+    let search = |scope| Interaction::Read(Reading::Search(query.searching(scope, strict)));
     let interaction = match (place, method.as_str()) {
         (Place::Base, "POST") => Interaction::Bundle,
-        (Place::Base, "GET" | "HEAD") => return unsupported("searches over all types"),
-        (Place::Base, _) => return wrong("POST"),
+        (Place::Base, "GET" | "HEAD") => search(SearchScope::All),
+        (Place::Base, _) => return wrong("GET, HEAD, POST"),
         (Place::Metadata, "GET" | "HEAD") => Interaction::Read(Reading::Metadata),
         (Place::Metadata, _) => return wrong("GET, HEAD"),
         (Place::Type(kind), "POST") => Interaction::Write(Writing::Create(kind)),
@@ -175,8 +226,16 @@ pub(crate) fn interaction(
         (Place::Type(kind), "DELETE") => {
             Interaction::Write(Writing::DeleteWhere(criteria(kind, query)?))
         }
-        (Place::Type(_), "GET" | "HEAD") => return unsupported("searches"),
-        (Place::Type(_), _) => return wrong("POST, PUT, DELETE"),
+        (Place::Type(kind), "GET" | "HEAD") => search(SearchScope::Type(kind)),
+        (Place::Type(_), _) => return wrong("GET, HEAD, POST, PUT, DELETE"),
+        (Place::Compartment(key, kind), "GET" | "HEAD") => {
+            search(SearchScope::Compartment(key, kind))
+        }
+        (Place::Compartment(..), _) => return wrong("GET, HEAD"),
+        (Place::SearchForm(scope), "POST") => {
+            Interaction::SearchForm(query.searching(scope, strict))
+        }
+        (Place::SearchForm(_), _) => return wrong("POST"),
         (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(Reading::Current(key)),
         (Place::Instance(key), "PUT") => Interaction::Write(Writing::Update(key)),
         (Place::Instance(key), "DELETE") => Interaction::Write(Writing::Delete(key)),
@@ -194,15 +253,12 @@ pub(crate) fn interaction(
             return wrong("GET, HEAD");
         }
     };
-    let unknown = if strict && reading { query.other_than(PAGING) } else { None };
+    let searches = matches!(interaction, Interaction::Read(Reading::Search(_)));
+    let unknown = if strict && reading && !searches { query.other_than(PAGING) } else { None };
     unknown.map_or(Ok(interaction), |name| Err(Misdirected::Parameter { name }))
 }
 
 const PAGING: &[&str] = &["_count", "page"];
-
-fn unsupported(what: &'static str) -> Result<Interaction, Misdirected> {
-    Err(Misdirected::NotSupported { what })
-}
 
 fn criteria(kind: ResourceType, query: &Query<'_>) -> Result<Criteria, Misdirected> {
     Ok(Criteria::parse(kind, &query.criteria())?)
@@ -223,7 +279,7 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
         ("", [None, ..]) => return Ok(Place::Base),
         ("metadata", [None, ..]) => return Ok(Place::Metadata),
         ("_history", [None, ..]) => return Err(NOT_SUPPORTED_HISTORY),
-        ("_search", [None, ..]) => return Err(NOT_SUPPORTED_SEARCH),
+        ("_search", [None, ..]) => return Ok(Place::SearchForm(SearchScope::All)),
         _ if decode(last) == "$conflicts" => return conflicts(above, reading),
         _ if trimmed.contains("/$") || trimmed.starts_with('$') => {
             return Err(Misdirected::NotSupported { what: "this operation" });
@@ -234,7 +290,7 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
     let (id, third, fourth) = match rest {
         [None, ..] => return Ok(Place::Type(kind)),
         [Some("_history"), None, _] => return Err(NOT_SUPPORTED_HISTORY),
-        [Some("_search"), None, _] => return Err(NOT_SUPPORTED_SEARCH),
+        [Some("_search"), None, _] => return Ok(Place::SearchForm(SearchScope::Type(kind))),
         [Some(id), third, fourth] => (id, third, fourth),
     };
     let invalid_id = |error| {
@@ -251,8 +307,14 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
                 VersionId::from_str(&text).map_err(|_| Misdirected::NoSuchVersion { text })?;
             Ok(Place::Version(key, version))
         }
-        (Some(compartment), None) if compartment == "*" || is_type(compartment) => {
-            Err(Misdirected::NotSupported { what: "searches within a compartment" })
+        (Some("*"), None) => Ok(Place::Compartment(key, None)),
+        (Some(kind), rest) if is_type(kind) => {
+            let kind = Some(kind.parse()?);
+            match rest {
+                None => Ok(Place::Compartment(key, kind)),
+                Some("_search") => Ok(Place::SearchForm(SearchScope::Compartment(key, kind))),
+                Some(_) => Err(nowhere()),
+            }
         }
         _ => Err(nowhere()),
     }
@@ -269,7 +331,6 @@ fn conflicts(above: &str, reading: bool) -> Result<Place, Misdirected> {
     Ok(Place::Conflicts(scope))
 }
 
-const NOT_SUPPORTED_SEARCH: Misdirected = Misdirected::NotSupported { what: "searches" };
 const NOT_SUPPORTED_HISTORY: Misdirected =
     Misdirected::NotSupported { what: "the history of a type or of the whole system" };
 

@@ -7,7 +7,8 @@ use chartmesh_record::{
     VersionId,
 };
 use chartmesh_region::{SubmitError, Unavailable};
-use chartmesh_store::Corrupt;
+use chartmesh_search::{Ignored, InvalidQuery};
+use chartmesh_store::{Corrupt, SearchError};
 
 use crate::body::BodyError;
 use crate::condition::InvalidHeader;
@@ -36,6 +37,14 @@ pub(crate) enum Refusal {
     WrongType { found: ResourceType, expected: ResourceType },
     #[error("the body's id is {}, but the URL says {}", show_id(found.as_ref()), key.id)]
     WrongId { key: ResourceKey, found: Option<ResourceId> },
+    #[error(transparent)]
+    Query(#[from] InvalidQuery),
+    #[error("{}", show_ignored(.0))]
+    Ignored(Vec<Ignored>),
+    #[error("there are no compartments of {kind} resources")]
+    NoCompartment { kind: ResourceType },
+    #[error(transparent)]
+    TooCostly(SearchError),
     #[error("If-None-Exist: {0}")]
     Criteria(InvalidCriteria),
     #[error(transparent)]
@@ -63,6 +72,19 @@ pub(crate) enum Refusal {
     Store(#[from] Corrupt),
     #[error("the request has met a fault of the server, which is written down in its log")]
     Fault,
+}
+
+fn show_ignored(ignored: &[Ignored]) -> String {
+    ignored.iter().map(Ignored::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<SearchError> for Refusal {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Corrupt(corrupt) => Self::Store(corrupt),
+            SearchError::TooCostly => Self::TooCostly(error),
+        }
+    }
 }
 
 fn show_id(id: Option<&ResourceId>) -> String {

@@ -76,7 +76,7 @@ impl Server {
             since: api.clock.wall(),
         };
         Self {
-            statement: metadata::statement(&about),
+            statement: metadata::statement(&about, api.store.registry()),
             in_flight: Semaphore::new(api.limits.in_flight),
             big_bodies: Semaphore::new(api.limits.big_bodies),
             room: Room::default(),
@@ -181,6 +181,12 @@ impl Server {
                     self.look_again(look);
                     written
                 }
+                Interaction::SearchForm(mut searching) => {
+                    self.add_form(&asked, body, &mut searching).await?;
+                    self.await_freshness(asked.preferences, look).await?;
+                    let answer = self.beside(|| self.search(&searching, asked.base))?;
+                    Ok(answer.applying(asked.preferences.of_reads()))
+                }
                 Interaction::Bundle => self.bundle(&asked, body, look).await,
             }
         };
@@ -216,6 +222,7 @@ impl Server {
             Reading::Conflicts(scope, page) => {
                 self.beside(|| conflicts::list(store, scope, page, base))
             }
+            Reading::Search(searching) => self.beside(|| self.search(searching, base)),
             Reading::Metadata => Ok(Answer::document(self.statement.clone())),
         }
     }
@@ -286,6 +293,7 @@ impl Interaction {
             Self::Read(Reading::Version(..)) => Kind::VersionRead,
             Self::Read(Reading::History(..)) => Kind::History,
             Self::Read(Reading::Conflicts(..)) => Kind::Conflicts,
+            Self::Read(Reading::Search(_)) | Self::SearchForm(_) => Kind::Search,
             Self::Read(Reading::Metadata) => Kind::Metadata,
             Self::Write(Writing::Create(_)) => Kind::Create,
             Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,

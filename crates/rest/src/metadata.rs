@@ -117,7 +117,8 @@ pub(crate) fn statement(about: &About<'_>, registry: &Registry) -> Bytes {
 }
 
 fn served(kind: ResourceType, registry: &Registry) -> Served {
-    let interaction = ["read", "vread", "create", "update", "delete", "history-instance", "search-type"];
+    let interaction =
+        ["read", "vread", "create", "update", "delete", "history-instance", "search-type"];
     Served {
         kind: kind.as_str(),
         interaction: interaction.map(|code| Interaction { code }),
@@ -212,7 +213,9 @@ mod tests {
             "type": "date",
         });
         assert!(patient["searchParam"].as_array().unwrap().contains(&birthdate));
-        assert!(patient["searchRevInclude"].as_array().unwrap().contains(&json!("Observation:patient")));
+        assert!(
+            patient["searchRevInclude"].as_array().unwrap().contains(&json!("Observation:patient"))
+        );
         let parameters = |it: &Value| it["searchParam"].as_array().unwrap().len();
         assert!(resources.iter().map(parameters).sum::<usize>() > 1_700);
     }

@@ -492,6 +492,24 @@ mod tests {
         check("HEAD Patient/$conflicts", conflicts(ConflictScope::Type(patients)));
         let scope = ConflictScope::Resource(key);
         check("GET Patient/a-1.B/$conflicts?_format=json", conflicts(scope));
+        let search = |scope, name: &str, strict| Searching {
+            scope,
+            parameters: vec![(name.to_owned(), "a b".to_owned())],
+            page: Some("p~1".to_owned()),
+            strict,
+        };
+        let within = |kind| {
+            SearchScope::Compartment(ResourceKey { kind: patients, id: "1".parse().unwrap() }, kind)
+        };
+        let read = |searching| Interaction::Read(Reading::Search(searching));
+        let of_type = search(SearchScope::Type(patients), "name:exact", true);
+        check("GET! Patient?name%3Aexact=a+b&_format=json&page=p~1", read(of_type));
+        let form = search(SearchScope::Type(patients), "name", false);
+        check("POST Patient/_search?name=a%20b&page=p~1", Interaction::SearchForm(form));
+        check("GET ?x=a+b&page=p~1", read(search(SearchScope::All, "x", false)));
+        let observations = within(Some(kind("Observation")));
+        check("GET Patient/1/Observation?x=a+b&page=p~1", read(search(observations, "x", false)));
+        check("HEAD Patient/1/*?x=a+b&page=p~1", read(search(within(None), "x", false)));
         check("GET metadata", Interaction::Read(Reading::Metadata));
         check("POST ", Interaction::Bundle);
         check("POST /", Interaction::Bundle);
@@ -502,9 +520,11 @@ mod tests {
         let check = |request: &str, allow: &str| {
             assert_eq!(show(&parse(request)), format!("allow {allow}"), "{request}");
         };
-        check("PUT ", "POST");
+        check("PUT ", "GET, HEAD, POST");
         check("DELETE metadata", "GET, HEAD");
-        check("PATCH Patient", "POST, PUT, DELETE");
+        check("PATCH Patient", "GET, HEAD, POST, PUT, DELETE");
+        check("PUT Patient/1/Observation", "GET, HEAD");
+        check("GET Patient/_search", "POST");
         check("POST Patient/1", "GET, HEAD, PUT, DELETE");
         check("PATCH Patient/1", "GET, HEAD, PUT, DELETE");
         check("DELETE Patient/1/_history", "GET, HEAD");
@@ -530,17 +550,11 @@ mod tests {
             r#""x" cannot be the value of parameter "_count""#,
         );
         check("GET! Patient/1?x=1", r#"parameter "x" cannot be used here"#);
-        check("GET Patient?name=x", "this server does not support searches yet");
-        check("POST Patient/_search", "this server does not support searches yet");
-        check("GET ?_id=1", "this server does not support searches over all types yet");
         check(
             "GET _history",
             "this server does not support the history of a type or of the whole system yet",
         );
-        check(
-            "GET Patient/1/Observation",
-            "this server does not support searches within a compartment yet",
-        );
+        check("GET Patient/1/Observation/1", r#"there is nothing at "Patient/1/Observation/1""#);
         check("GET Patient/1/$everything", "this server does not support this operation yet");
         check("GET metadata/$conflicts", "this server does not support this operation yet");
         check("GET $conflicts/$conflicts", "this server does not support this operation yet");

@@ -58,7 +58,8 @@ impl Server {
     ) -> Result<(), Refusal> {
         let headers = &asked.parts.headers;
         let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_form = sent.is_none_or(|sent| sent.split(';').next().is_some_and(|it| it.trim() == FORM));
+        let is_form =
+            sent.is_none_or(|sent| sent.split(';').next().is_some_and(|it| it.trim() == FORM));
         if !is_form {
             let sent = sent.unwrap_or_default().to_owned();
             return Err(UnsupportedMediaType { sent }.into());
@@ -98,7 +99,8 @@ impl Server {
         }
         let ignored = first.ignored.iter().map(ToString::to_string);
         let cut = page.included_more.then(|| {
-            "more resources belong to these matches than one page holds: ask for fewer matches".to_owned()
+            "more resources belong to these matches than one page holds: ask for fewer matches"
+                .to_owned()
         });
         let mut warnings = ignored.chain(cut).peekable();
         if warnings.peek().is_some() {

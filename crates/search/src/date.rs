@@ -3,7 +3,7 @@
 //! A date is the span of time that it names: `2010` is a year. What has no zone is read in the one that
 //! the mesh is told (`search.zone`).
 
-use chartmesh_record::{ElementType, FieldName, Node};
+use chartmesh_record::{ElementType, FieldName, Node, mutant};
 use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
 
 use crate::comparison::{self, Comparison};
@@ -188,7 +188,8 @@ fn parse(text: &str, zone: i32) -> Option<Span> {
             (Some(month), None) => calendar(month + 1, 1)?,
         };
         let at = |date: Date| millis(date, Time::MIDNIGHT, zone);
-        return Some(Span { from: at(first)?, to: at(after)? - 1 });
+        let to = if mutant("date-precision-dropped") { at(first)? } else { at(after)? - 1 };
+        return Some(Span { from: at(first)?, to });
     };
     let (clock, zone) = split_zone(time, zone)?;
     let (time, length) = parse_clock(clock)?;

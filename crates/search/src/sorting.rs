@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use chartmesh_record::ResourceType;
+use chartmesh_record::{ResourceType, mutant};
 
 use crate::date;
 use crate::entries::Entries;
@@ -134,6 +134,9 @@ impl SortKey {
             (Some(_), None) => Ordering::Less,
         });
         let first = by_keys.into_iter().find(|order| order.is_ne());
+        if mutant("page-key-without-tie-breaker") && !keys.is_empty() {
+            return first.unwrap_or(Ordering::Equal);
+        }
         first.unwrap_or_else(|| one.id.cmp(&other.id))
     }
 

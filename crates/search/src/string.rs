@@ -66,7 +66,7 @@ pub(crate) fn is_in(kind: ElementType) -> bool {
 
 /// A string without letter case, accents and repeated spaces.
 #[must_use]
-pub fn folded(text: &str) -> String {
+pub(crate) fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     if text.is_ascii() {
         fold(text.chars(), &mut folded);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use chartmesh_record::{ResourceId, ResourceKey, ResourceType};
+use chartmesh_record::{ResourceId, ResourceKey, ResourceType, mutant};
 use chartmesh_search::{Entries, FORMAT, IdKey, Registry, postings};
 use rocksdb::{ReadOptions, WriteBatch};
 
@@ -64,7 +64,7 @@ impl Indexed {
                 None => batch.delete_cf(entries, key),
             }
         }
-        if !chartmesh_record::mutant("posting-of-a-superseded-version") {
+        if !mutant("posting-of-a-superseded-version") {
             old.postings.difference(&self.postings).for_each(|key| batch.delete_cf(keys, key));
         }
         self.postings.difference(&old.postings).for_each(|key| batch.put_cf(keys, key, b""));
@@ -130,4 +130,3 @@ fn rebuild(inner: &Inner) -> Result<(), OpenError> {
     }
     Ok(inner.tables.write(batch, false)?)
 }
-

@@ -174,6 +174,7 @@ mod tests {
             ("default", CountRow::key(kind), count.encode()),
             ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
             ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
+            ("default", MetaKey::Index.key().to_vec(), vec![0, 0, 0, 1, 0, 0, 0, 0]),
             ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
             ("default", ConflictRow::by_resource(&resource), conflict.encode().to_vec()),
             ("default", conflict.by_age(), Vec::new()),

@@ -14,4 +14,5 @@ mod node;
 mod pages;
 mod ports;
 mod reads;
+mod search;
 mod writes;

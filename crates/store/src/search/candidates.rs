@@ -191,7 +191,8 @@ impl Candidates {
                     let (key, row) = row?;
                     searcher.look()?;
                     let id = decode_entries_key(&key).map(|(_, id)| id);
-                    let id = id.ok_or_else(|| searcher.reader.inner.tables.bad_row(ENTRIES, &key))?;
+                    let id =
+                        id.ok_or_else(|| searcher.reader.inner.tables.bad_row(ENTRIES, &key))?;
                     if start.is_some_and(|start| id <= *start) {
                         continue;
                     }

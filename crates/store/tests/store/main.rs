@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod model;
 mod raft_log;
+mod search;
 mod store;
 mod world;

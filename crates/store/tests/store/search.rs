@@ -1,0 +1,357 @@
+//! Searches over made-up resources: what the indexes find is what a look at each resource finds.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chartmesh_record::{
+    ChangeSet, Cursor, Effect, EntryOutcome, Heads, Place as Taken, RequestDigest, RequestId,
+    ResourceKey, ResourceType, Timestamp, Version, VersionId,
+};
+use chartmesh_search::{Candidate, Condition, Entries, IdKey, Lookup, Query, Setting, SortKey};
+use chartmesh_store::{Apply, Run, Search, Store};
+use chartmesh_wire::Canonical;
+use proptest::prelude::*;
+
+use crate::world::{cases, open, origin, scratch};
+
+const PATIENTS: usize = 6;
+const DATES: [&str; 8] = [
+    "2010",
+    "2010-05",
+    "2010-05-17",
+    "2010-05-17T10:00:00Z",
+    "2011-12-31T23:59:59.999+02:00",
+    "2012-02",
+    "2009-06-01T00:00:00-05:00",
+    "2015",
+];
+const CODES: [(&str, &str); 4] = [
+    ("urn:a", "x"),
+    ("urn:a", "y"),
+    ("urn:b", "x"),
+    ("urn:b", "a-code-that-is-longer-than-what-stands-in-a-key-of-it-by-some-letters"),
+];
+const NAMES: [&str; 5] = ["Ève", "Eva", "Adam", "adam-smith", "Zoë Maria"];
+const AMOUNTS: [(&str, &str); 5] =
+    [("1", "g"), ("1000", "mg"), ("5.40", "mg"), ("0.0054", "g"), ("-3", "Cel")];
+
+/// A resource that is written, or deleted.
+#[derive(Clone, Debug)]
+struct Made {
+    key: ResourceKey,
+    members: Option<String>,
+}
+
+fn kind(name: &str) -> ResourceType {
+    name.parse().unwrap()
+}
+
+fn one_of<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value = T> + use<T> {
+    prop::sample::select(all.to_vec())
+}
+
+fn patients() -> impl Strategy<Value = Made> {
+    let gender = prop::option::of(one_of(&["male", "female"]));
+    let name = prop::option::of(one_of(&NAMES));
+    let born = prop::option::of(one_of(&DATES[..3]));
+    (0..PATIENTS, prop::bool::weighted(0.1), gender, name, born).prop_map(
+        |(number, deleted, gender, name, born)| {
+            let mut members = String::new();
+            gender.into_iter().for_each(|it| members += &format!(r#","gender":"{it}""#));
+            name.into_iter()
+                .for_each(|it| members += &format!(r#","name":[{{"given":["{it}","{number}"]}}]"#));
+            born.into_iter().for_each(|it| members += &format!(r#","birthDate":"{it}""#));
+            let key =
+                ResourceKey { kind: kind("Patient"), id: format!("p{number}").parse().unwrap() };
+            Made { key, members: (!deleted).then_some(members) }
+        },
+    )
+}
+
+fn observations() -> impl Strategy<Value = Made> {
+    let codes = prop::collection::vec(one_of(&CODES), 0..3);
+    let subject = prop::option::of(0..PATIENTS);
+    let date = prop::option::of((one_of(&DATES), prop::option::of(one_of(&DATES))));
+    let amount = prop::option::of(one_of(&AMOUNTS));
+    let parts = (codes, subject, date, amount);
+    (0..25_usize, prop::bool::weighted(0.1), parts).prop_map(|(number, deleted, parts)| {
+        let (codes, subject, date, amount) = parts;
+        let codings: Vec<_> = codes
+            .iter()
+            .map(|(system, code)| format!(r#"{{"system":"{system}","code":"{code}"}}"#))
+            .collect();
+        let mut members = format!(r#","status":"final","code":{{"coding":[{}]}}"#, codings.join(","));
+        subject.into_iter().for_each(|it| {
+            members += &format!(r#","subject":{{"reference":"Patient/p{it}"}}"#);
+        });
+        match date {
+            Some((date, None)) => members += &format!(r#","effectiveDateTime":"{date}""#),
+            Some((start, Some(end))) => {
+                members += &format!(r#","effectivePeriod":{{"start":"{start}","end":"{end}"}}"#);
+            }
+            None => {}
+        }
+        amount.into_iter().for_each(|(value, code)| {
+            members += &format!(
+                r#","valueQuantity":{{"value":{value},"system":"http://unitsofmeasure.org","code":"{code}"}}"#
+            );
+        });
+        // Ids of both forms that keys have.
+        let id = if number % 2 == 0 {
+            format!("{number:08x}-0000-4000-8000-000000000000")
+        } else {
+            format!("o{number}")
+        };
+        let key = ResourceKey { kind: kind("Observation"), id: id.parse().unwrap() };
+        Made { key, members: (!deleted).then_some(members) }
+    })
+}
+
+/// One parameter of a search for observations.
+fn parameters() -> impl Strategy<Value = (String, String)> {
+    let pair = |name: &'static str| move |value: String| (name.to_owned(), value);
+    let comparison = || one_of(&["", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb"]);
+    let code = || {
+        (one_of(&CODES), 0..4_u8).prop_map(|((system, code), form)| match form {
+            0 => code.to_owned(),
+            1 => format!("{system}|{code}"),
+            2 => format!("|{code}"),
+            _ => format!("{system}|"),
+        })
+    };
+    let date = || (comparison(), one_of(&DATES)).prop_map(|(how, date)| format!("{how}{date}"));
+    let amount = || {
+        (comparison(), one_of(&AMOUNTS), any::<bool>()).prop_map(|(how, (value, code), unit)| {
+            let unit =
+                if unit { format!("|http://unitsofmeasure.org|{code}") } else { String::new() };
+            format!("{how}{value}{unit}")
+        })
+    };
+    let patient = || (0..PATIENTS).prop_map(|number| format!("Patient/p{number}"));
+    let gender = || one_of(&["male", "female"]).prop_map(str::to_owned);
+    prop_oneof![
+        code().prop_map(pair("code")),
+        (code(), code()).prop_map(|(one, other)| ("code".to_owned(), format!("{one},{other}"))),
+        code().prop_map(pair("code:not")),
+        date().prop_map(pair("date")),
+        amount().prop_map(pair("value-quantity")),
+        (code(), amount()).prop_map(|(code, amount)| (
+            "code-value-quantity".to_owned(),
+            format!("{code}${amount}")
+        )),
+        patient().prop_map(pair("patient")),
+        patient().prop_map(pair("subject")),
+        any::<bool>().prop_map(|it| ("date:missing".to_owned(), it.to_string())),
+        gender().prop_map(pair("patient.gender")),
+        one_of(&["ev", "EVE", "adam", "zoe m", "1"])
+            .prop_map(|name| ("subject:Patient.name".to_owned(), name.to_owned())),
+        (code(), gender())
+            .prop_map(|(code, _)| ("patient._has:Observation:patient:code".to_owned(), code)),
+        Just(("_id".to_owned(), "o1,o3,00000002-0000-4000-8000-000000000000".to_owned())),
+    ]
+}
+
+fn sorts() -> impl Strategy<Value = String> {
+    one_of(&[
+        "",
+        "date",
+        "-date",
+        "code",
+        "-value-quantity",
+        "subject,-date",
+        "_id",
+        "-_lastUpdated",
+    ])
+    .prop_map(str::to_owned)
+}
+
+/// Writes all, one change set each.
+fn write(store: &Store, made: &[Made]) -> BTreeMap<ResourceKey, Bytes> {
+    let origin = origin(0);
+    let mut at = Cursor::start(origin.clone());
+    let (mut live, mut known) = (BTreeMap::new(), BTreeMap::<ResourceKey, Heads>::new());
+    for (number, Made { key, members }) in made.iter().enumerate() {
+        let heads = known.entry(key.clone()).or_default();
+        let superseded: Vec<_> = heads.iter().map(|head| head.version.clone()).collect();
+        let (generation, ancestry) = heads.successor(superseded.iter());
+        let version = VersionId { generation, origin: origin.clone() };
+        let time = Timestamp(1_700_000_000_000 + 1_000 * number as i64);
+        let content = members.as_ref().map(|members| {
+            let text = format!(
+                r#"{{"resourceType":"{}","id":"{}","meta":{{"versionId":"{version}","lastUpdated":"{time}"}}{members}}}"#,
+                key.kind, key.id
+            );
+            Bytes::from(text)
+        });
+        match &content {
+            Some(content) => live.insert(key.clone(), content.clone()),
+            None => live.remove(key),
+        };
+        let made = Version { key: key.clone(), generation, ancestry, criteria: None, content };
+        let mut request = [1; 16];
+        request[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let request = RequestId(request);
+        heads.insert(made.head(&origin, request));
+        let entry = EntryOutcome {
+            effect: Effect::Updated,
+            key: Some(key.clone()),
+            version: Some(version),
+        };
+        let change = Canonical::encode(ChangeSet {
+            seq: at.seq.next(),
+            at: time,
+            request,
+            digest: RequestDigest([7; 32]),
+            client: None,
+            place: Taken { node: "pac-1".parse().unwrap(), site: "yokota".parse().unwrap() },
+            entries: vec![entry],
+            origin: origin.clone(),
+            versions: vec![made],
+        });
+        let next = at.extend(change.bytes());
+        let run = Run { extends: at, changes: vec![change] };
+        store.apply(Apply { runs: vec![run], ..Apply::default() }).unwrap();
+        at = next;
+    }
+    live
+}
+
+/// Every resource, looked at one by one.
+struct Slowly<'s> {
+    store: &'s Store,
+    live: &'s BTreeMap<ResourceKey, Bytes>,
+}
+
+impl Slowly<'_> {
+    fn row(&self, key: &ResourceKey) -> Option<Vec<u8>> {
+        Entries::make(self.store.registry(), key.kind, self.live.get(key)?)
+    }
+
+    fn matches(&self, kind: ResourceType, conditions: &[&Condition]) -> Vec<ResourceKey> {
+        let of_kind = self.live.keys().filter(|key| key.kind == kind);
+        let meant = of_kind.filter(|key| {
+            let row = self.row(key).unwrap();
+            let candidate = Candidate { key, entries: Entries::read(&row) };
+            conditions.iter().all(|condition| condition.matches(candidate, self).unwrap())
+        });
+        meant.cloned().collect()
+    }
+}
+
+impl Lookup for Slowly<'_> {
+    type Error = Infallible;
+
+    fn entries(&self, key: &ResourceKey) -> Result<Option<Arc<[u8]>>, Infallible> {
+        Ok(self.row(key).map(Into::into))
+    }
+
+    fn content(&self, key: &ResourceKey) -> Result<Option<Arc<[u8]>>, Infallible> {
+        Ok(self.live.get(key).map(|content| content[..].into()))
+    }
+
+    fn any(&self, kind: ResourceType, conditions: &[&Condition]) -> Result<bool, Infallible> {
+        Ok(!self.matches(kind, conditions).is_empty())
+    }
+}
+
+/// The ids that are found, page by page, and the total that the first page says.
+fn paged(store: &Store, query: &Query, size: usize) -> (Vec<String>, Option<u64>) {
+    let (mut found, mut after, mut total) = (Vec::new(), None, None);
+    loop {
+        let page = store
+            .search(Search {
+                kind: query.kind,
+                conditions: &query.conditions,
+                sort: &query.sort,
+                includes: &[],
+                after: after.as_ref(),
+                limit: size,
+                count: after.is_none(),
+            })
+            .unwrap();
+        total = total.or(page.total);
+        found.extend(page.matches.iter().map(|it| it.key.id.to_string()));
+        after = page.matches.last().map(|it| it.place.to_string().parse().unwrap());
+        if !page.more {
+            return (found, total);
+        }
+        assert_eq!(page.matches.len(), size, "a page that others follow is full");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn what_the_indexes_find_is_what_a_look_at_each_resource_finds(
+        made in prop::collection::vec(prop_oneof![patients(), observations(), observations()], 1..60),
+        searches in prop::collection::vec(
+            (prop::collection::vec(parameters(), 1..4), sorts(), 1..9_usize),
+            12,
+        ),
+    ) {
+        let dir = scratch();
+        let store = open(dir.path());
+        let live = write(&store, &made);
+        let slowly = Slowly { store: &store, live: &live };
+        let setting = Setting { registry: store.registry(), now: 1_700_000_000_000, base: None };
+        for (mut parameters, sort, size) in searches {
+            if !sort.is_empty() {
+                parameters.push(("_sort".to_owned(), sort));
+            }
+            let pairs = parameters.iter().map(|(name, value)| (&**name, &**value));
+            let query = Query::parse(setting, kind("Observation"), pairs).unwrap();
+            prop_assert_eq!(&query.ignored, &[]);
+            let conditions: Vec<_> = query.conditions.iter().collect();
+            let mut expected: Vec<_> = slowly
+                .matches(query.kind, &conditions)
+                .into_iter()
+                .map(|key| {
+                    let row = slowly.row(&key).unwrap();
+                    let place = SortKey::place(&query.sort, IdKey::new(&key.id), Entries::read(&row));
+                    (place, key.id.to_string())
+                })
+                .collect();
+            expected.sort_by(|(one, _), (other, _)| SortKey::compare(&query.sort, one, other));
+            let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
+
+            let (found, total) = paged(&store, &query, size);
+
+            prop_assert_eq!(total, Some(expected.len() as u64), "{:?}", &parameters);
+            prop_assert_eq!(found, expected, "{:?}", &parameters);
+        }
+        prop_assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+    }
+}
+
+#[test]
+fn an_index_that_was_made_in_another_way_is_made_again() {
+    let dir = scratch();
+    let made = Made {
+        key: ResourceKey { kind: kind("Patient"), id: "p1".parse().unwrap() },
+        members: Some(r#","birthDate":"2010-05-17","gender":"male""#.to_owned()),
+    };
+    write(&open(dir.path()), &[made]);
+    let found = |zone: i32| {
+        let options = chartmesh_store::Options {
+            registry: Arc::new(chartmesh_search::Registry::of_r4(zone)),
+            ..chartmesh_store::Options::new(crate::world::memory())
+        };
+        let store = Store::open(dir.path(), options).unwrap();
+        let setting = Setting { registry: store.registry(), now: 0, base: None };
+        let query = [("birthdate", "2010-05-17T00:00:00Z")];
+        let query =
+            Query::parse(setting, kind("Patient"), query.map(|(name, value)| (name, value)));
+        let late =
+            [("birthdate", "ge2010-05-16T23:00:00Z"), ("birthdate", "lt2010-05-17T00:00:00Z")];
+        let late = Query::parse(setting, kind("Patient"), late).unwrap();
+        assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+        (paged(&store, &query.unwrap(), 5).0.len(), paged(&store, &late, 5).0.len())
+    };
+
+    assert_eq!(found(0), (0, 0));
+    assert_eq!(found(3_600), (0, 1), "an hour east the day begins earlier");
+    assert_eq!(found(0), (0, 0));
+}

@@ -36,6 +36,10 @@ declare -A catchers=(
     [gap-accepted-on-arrival]="mirror"
     [hash-not-checked-on-arrival]="mirror"
     [age-dropped-by-relay]="chartmesh_mirror mirror"
+    [posting-of-a-superseded-version]="store"
+    [and-as-or]="store"
+    [date-precision-dropped]="chartmesh_search"
+    [page-key-without-tie-breaker]="store"
     [statement-before-its-journals]="chartmesh_mirror mirror"
 )
 
@@ -57,7 +61,7 @@ trap 'rm -rf "$work"' EXIT
 
 echo "building all tests, with all mutants asleep"
 packages=(-p chartmesh-record -p chartmesh-wire -p chartmesh-store -p chartmesh-region)
-packages+=(-p chartmesh-mirror -p chartmesh-tests)
+packages+=(-p chartmesh-search -p chartmesh-mirror -p chartmesh-tests)
 if ! cargo test --release --locked --no-run --features chartmesh-tests/mutants "${packages[@]}" \
     >"$work/build" 2>&1; then
     cat "$work/build" >&2

@@ -73,8 +73,11 @@ struct Served {
     conditional_update: bool,
     conditional_delete: &'static str,
     reference_policy: [&'static str; 3],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     search_include: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     search_rev_include: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     search_param: Vec<SearchParam>,
     operation: [Operation; 1],
 }

@@ -9,7 +9,10 @@ use std::fmt::Write;
 
 use axum::body::Body;
 use chartmesh_record::{ResourceKey, ResourceType};
-use chartmesh_search::{Condition, Include, Place, Query, Registry, Setting, Summary, Total};
+use chartmesh_search::{
+    Condition, Include, Place, Query, Registry, Setting, Sought, Summary, SystemSought,
+    TokenSought, Total,
+};
 use chartmesh_store::{Current, Found, Search};
 use http::header::CONTENT_TYPE;
 
@@ -244,19 +247,17 @@ fn kinds(registry: &Registry, searching: &Searching) -> Result<Vec<ResourceType>
 
 /// That a resource of a type belongs to a compartment.
 fn in_compartment(registry: &Registry, key: &ResourceKey, kind: ResourceType) -> Condition {
-    let codes = registry.compartment(key.kind, kind);
-    Condition::Either(
-        codes
-            .iter()
-            .filter_map(|code| match *code {
-                "{def}" => Some(Condition::Id(vec![key.id.clone()])),
-                code => {
-                    let parameter = registry.parameter(kind, code)?;
-                    Some(Condition::refers_to(parameter.clone(), key))
-                }
-            })
-            .collect(),
-    )
+    let codes = registry.compartment(key.kind, kind).iter();
+    let refers = codes.filter_map(|code| {
+        let parameter = registry.parameter(kind, code)?;
+        Some(Condition::refers_to(parameter.clone(), key))
+    });
+    // The resource that a compartment is about belongs to it.
+    let itself = registry.parameter(kind, "_id").filter(|_| key.kind == kind).map(|parameter| {
+        let token = TokenSought { system: SystemSought::Any, code: Some(key.id.to_string()) };
+        Condition::Is(parameter.clone(), vec![Sought::Token(token)])
+    });
+    Condition::Either(itself.into_iter().chain(refers).collect())
 }
 
 fn put(bundle: &mut BundleWriter, head: &Match, current: &Current) {

@@ -5,6 +5,7 @@
 mod big_transaction;
 mod examples;
 mod patients;
+mod searches;
 mod validator_cases;
 
 use chartmesh_tests::http::{Answer, Ask, Client};

@@ -155,8 +155,8 @@ async fn a_known_path_with_the_wrong_verb_says_which_are_allowed() {
         ("PATCH /fhir/Patient/1", "GET, HEAD, PUT, DELETE"),
         ("POST /fhir/Patient/1", "GET, HEAD, PUT, DELETE"),
         ("PUT /fhir/metadata", "GET, HEAD"),
-        ("DELETE /fhir", "POST"),
-        ("OPTIONS /fhir/Patient", "POST, PUT, DELETE"),
+        ("DELETE /fhir", "GET, HEAD, POST"),
+        ("OPTIONS /fhir/Patient", "GET, HEAD, POST, PUT, DELETE"),
         ("DELETE /fhir/Patient/1/_history", "GET, HEAD"),
     ] {
         let reply = check(&node, &bad(line, 405, "possible")).await;

@@ -66,7 +66,8 @@ fi
 cargo deny --log-level error check bans licenses sources
 
 step "tests"
-cargo build --release --locked --workspace
+# With the tests, so that all is compiled once: what they need changes features of what is shared.
+cargo build --release --locked --workspace --all-targets
 if [ "$mode" = quick ]; then export CHARTMESH_QUICK=1; fi
 cargo test --release --locked --workspace
 

@@ -211,13 +211,16 @@ impl Query {
                 self.elements.extend(value.split(',').map(str::to_owned));
             }
             ("_sort", "") => {
-                for text in value.split(',') {
+                let keys = value.split(',').map(|text| {
                     let key = SortKey::parse(setting.registry, self.kind, text);
-                    self.sort.push(key.map_err(|reason| Refusal::Ignored(reason.into_owned()))?);
-                }
-                if self.sort.len() > limits::SORT_KEYS {
+                    key.map_err(|reason| Refusal::Ignored(reason.into_owned()))
+                });
+                // An order is taken as a whole, or not at all: links repeat what was taken.
+                let keys = keys.collect::<Result<Vec<_>, _>>()?;
+                if self.sort.len() + keys.len() > limits::SORT_KEYS {
                     return Err(Refusal::TooMuch("sort keys", limits::SORT_KEYS));
                 }
+                self.sort.extend(keys);
             }
             ("_include" | "_revinclude", "" | "iterate" | "recurse") => {
                 let include = Include::parse(setting.registry, value, code == "_revinclude")?;
@@ -505,5 +508,52 @@ fn unknown(registry: &Registry, kind: ResourceType, code: &str) -> Refusal {
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "search parameter {:?} is not supported: {}", self.name, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: &str, pairs: &[(&str, &str)]) -> Result<Query, InvalidQuery> {
+        let registry = Registry::of_r4(0);
+        let setting = Setting { registry: &registry, now: 0, base: None };
+        Query::parse(setting, kind.parse().expect("a type"), pairs.iter().copied())
+    }
+
+    #[test]
+    fn an_order_is_taken_as_a_whole_or_not_at_all() {
+        let both = parse("Observation", &[("_sort", "-date,code")]).expect("a query");
+        let half = parse("Observation", &[("_sort", "-date,nonsense")]).expect("a query");
+
+        assert_eq!((both.sort.len(), both.ignored.len()), (2, 0));
+        assert_eq!((half.sort.len(), half.ignored.len(), half.used.len()), (0, 1, 0));
+    }
+
+    #[test]
+    fn what_is_not_known_is_named_with_what_is_near() {
+        let query =
+            parse("Patient", &[("gendre", "male"), ("gender:below", "x")]).expect("a query");
+        let reasons: Vec<_> = query.ignored.iter().map(ToString::to_string).collect();
+
+        assert_eq!(query.conditions.len(), 0);
+        assert!(reasons[0].ends_with("did you mean gender?"), "{reasons:?}");
+        assert!(reasons[1].contains(":below"), "{reasons:?}");
+    }
+
+    #[test]
+    fn too_much_of_anything_is_refused() {
+        let many: Vec<_> = (0..=limits::CONDITIONS).map(|_| ("gender", "male")).collect();
+        let values = vec!["male"; limits::VALUES + 1].join(",");
+        let chain = ["patient"; 12].join(".link.");
+        let refused = |kind, pairs: &[(&str, &str)]| parse(kind, pairs).expect_err("a refusal");
+
+        assert!(matches!(refused("Patient", &many), InvalidQuery::TooMuch { .. }));
+        let values = refused("Patient", &[("gender", &values)]);
+        assert!(matches!(values, InvalidQuery::TooMuch { .. }));
+        let chain = refused("Observation", &[(&chain, "x")]);
+        assert!(matches!(chain, InvalidQuery::TooMuch { .. }), "{chain}");
+        let sort = refused("Patient", &[("_sort", "_id,_id,_id,_id,_id,_id,_id,_id,_id")]);
+        assert!(matches!(sort, InvalidQuery::TooMuch { .. }));
     }
 }

@@ -117,6 +117,9 @@ enum Go {
     Stop,
 }
 
+/// What is done with a resource, by its id and the row of its entries.
+type Decide<'f> = dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError> + 'f;
+
 /// What a candidate must be.
 enum Check<'q> {
     Condition(&'q Condition),
@@ -185,7 +188,7 @@ impl<'s> Searcher<'s> {
         kind: ResourceType,
         conditions: &[&Condition],
         after: Option<&IdKey>,
-        found: &mut dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError>,
+        found: &mut Decide<'_>,
     ) -> Result<bool, SearchError> {
         let (candidates, checks) = self.candidates(kind, conditions)?;
         let mut decide = |id: &IdKey, row: &[u8]| {
@@ -198,7 +201,8 @@ impl<'s> Searcher<'s> {
                     Check::Condition(condition) => condition.matches(candidate, self)?,
                     Check::In(ids) => ids.contains(id),
                 };
-                if !holds && !(mutant("and-as-or") && checks.len() > 1) {
+                let holds = holds || (mutant("and-as-or") && checks.len() > 1);
+                if !holds {
                     return Ok(Go::On);
                 }
             }

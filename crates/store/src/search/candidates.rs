@@ -7,7 +7,7 @@ use std::ops::Range;
 use chartmesh_record::ResourceType;
 use chartmesh_search::{Condition, Entries, IdKey, Seeds, Sort, after, targets};
 
-use super::{Check, Go, SearchError, Searcher};
+use super::{Check, Decide, Go, SearchError, Searcher};
 use crate::error::Corrupt;
 use crate::index::decode_entries_key;
 use crate::limits::{SEARCH_CHAINED, SEARCH_PROBE, SEARCH_REFERRING};
@@ -169,7 +169,7 @@ impl Candidates {
         searcher: &Searcher<'_>,
         kind: ResourceType,
         start: Option<&IdKey>,
-        decide: &mut dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError>,
+        decide: &mut Decide<'_>,
     ) -> Result<bool, SearchError> {
         match self {
             Self::Ids(ids) => each_id(searcher, kind, ids, start, decide),
@@ -215,7 +215,7 @@ fn each_id(
     kind: ResourceType,
     ids: BTreeSet<IdKey>,
     start: Option<&IdKey>,
-    decide: &mut dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError>,
+    decide: &mut Decide<'_>,
 ) -> Result<bool, SearchError> {
     for id in ids.iter().filter(|id| start.is_none_or(|start| *id > start)) {
         if let Go::Stop = with_row(searcher, kind, id, decide)? {
@@ -229,7 +229,7 @@ fn with_row(
     searcher: &Searcher<'_>,
     kind: ResourceType,
     id: &IdKey,
-    decide: &mut dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError>,
+    decide: &mut Decide<'_>,
 ) -> Result<Go, SearchError> {
     searcher.look()?;
     let key = [&[kind.code()][..], id.as_bytes()].concat();
@@ -246,7 +246,7 @@ fn merge(
     kind: ResourceType,
     ranges: Vec<Range<Vec<u8>>>,
     start: Option<&IdKey>,
-    decide: &mut dyn FnMut(&IdKey, &[u8]) -> Result<Go, SearchError>,
+    decide: &mut Decide<'_>,
 ) -> Result<bool, SearchError> {
     let from = |range: Range<Vec<u8>>| match start {
         // What follows the last id of the page before.

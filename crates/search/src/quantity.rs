@@ -228,7 +228,7 @@ mod tests {
     fn a_unit_may_be_left_out_or_given_as_it_is_written() {
         assert!(matches("1000", 1000.0, "mg") && matches("1000||mg", 1000.0, "mg"));
         assert!(matches("1000||written", 1000.0, "mg") && !matches("1||g", 1000.0, "mg"));
-        assert!(matches("1000|urn:a|mg", 1000.0, "mg") == false);
+        assert!(!matches("1000|urn:a|mg", 1000.0, "mg"));
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub(crate) const MESSAGE_BYTES: usize = 16 << 20;
 /// The compression of a feed on its way, within a region and beyond it, and the power of two of how
 /// far back it looks: as much memory does a call cost at both ends.
 pub(crate) const PULL_LEVEL: i32 = 1;
-pub(crate) const PULL_LEVEL_WIDE: i32 = 5;
+pub(crate) const PULL_LEVEL_WIDE: i32 = 3;
 pub(crate) const PULL_WINDOW: u32 = 17;
-pub(crate) const PULL_WINDOW_WIDE: u32 = 21;
+pub(crate) const PULL_WINDOW_WIDE: u32 = 20;
 /// How long the answer to a pull may wait for a change.
 pub(crate) const PULL_WAIT: Duration = Duration::from_secs(2);
 /// A pull without an answer for this much longer has stalled.
@@ -57,7 +57,7 @@ pub(crate) const PULL_STALLED: Duration = Duration::from_secs(3);
 pub(crate) const GIVE_STALLED: Duration = Duration::from_secs(30);
 /// A live pull asks again after this time: small changes come together and compress better.
 pub(crate) const PULL_PAUSE: Duration = Duration::from_millis(5);
-pub(crate) const PULL_PAUSE_WIDE: Duration = Duration::from_millis(350);
+pub(crate) const PULL_PAUSE_WIDE: Duration = Duration::from_millis(120);
 /// A feed that has rested for so many answers is begun again when it goes on: thousands of them rest.
 pub(crate) const PULL_RESTS: u32 = 5;
 /// Feeds that are pulled at one time.

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 const SOLE_KNOWERS: &[(&str, &[&str])] = &[
     ("fhir-sdk", &["structure", "record", "rest"]),
     ("prost", &["wire"]),
+    ("octofhir-ucum", &["search"]),
     ("rocksdb", &["store"]),
     ("openraft", &["region"]),
     ("axum", &["rest", "ops", "node"]),

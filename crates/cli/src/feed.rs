@@ -81,10 +81,10 @@ pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let operator = Operator::enter(Arc::new(Topology::read(file)?), &tls)?;
     let mut holders = Vec::new();
     for seen in mesh.ask().await {
-        let name: Option<NodeName> = seen.target.name.parse().ok();
-        let link = match name.filter(|_| seen.status.is_ok()) {
-            Some(name) => operator.chain(&name, origin, Seq(*seq)).await?,
-            None => None,
+        let name: NodeName = seen.target.name.parse()?;
+        let link = match seen.status {
+            Ok(_) => operator.chain(&name, origin, Seq(*seq)).await?,
+            Err(_) => None,
         };
         holders.push(Holder::new(&seen, origin, link));
     }

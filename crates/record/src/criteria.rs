@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::escape::{split, unescape};
 use crate::identifier::Identifier;
 use crate::kind::{ResourceId, ResourceType};
 
@@ -150,9 +151,9 @@ impl Criteria {
     pub fn matches(&self, id: &ResourceId, identifiers: &[Identifier]) -> bool {
         self.terms.iter().all(|term| match term {
             Term::Id(ids) => ids.contains(id),
-            Term::Identifier(tokens) => identifiers
-                .iter()
-                .any(|identifier| tokens.iter().any(|token| token.matches(identifier))),
+            Term::Identifier(tokens) => identifiers.iter().any(|(system, value)| {
+                tokens.iter().any(|token| token.matches(system.as_deref(), value))
+            }),
         })
     }
 }
@@ -165,7 +166,7 @@ impl Term {
             reason,
         };
         let decoded = decode(value).map_err(refuse)?;
-        let alternatives = split_unescaped(&decoded, ',');
+        let alternatives = split(&decoded, ',');
         match decode(name).as_deref() {
             Ok("_id") => {
                 let mut ids = alternatives
@@ -192,8 +193,12 @@ impl Term {
 }
 
 impl Token {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let parts = split_unescaped(text, '|').map(unescape).collect::<Result<Vec<String>, _>>()?;
+    /// What is sought by a text: `value`, `|value`, `system|value` or `system|`.
+    ///
+    /// # Errors
+    /// Says why it is none of them.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let parts = split(text, '|').map(unescape).collect::<Result<Vec<String>, _>>()?;
         let (system, value) = match <[String; 2]>::try_from(parts) {
             Ok([system, value]) if system.is_empty() => (TokenSystem::Absent, value),
             Ok([system, value]) => (TokenSystem::Is(system), value),
@@ -207,11 +212,13 @@ impl Token {
         }
     }
 
-    fn matches(&self, (system, value): &Identifier) -> bool {
+    /// Whether a value of a system is meant; a value that is missing is empty.
+    #[must_use]
+    pub fn matches(&self, system: Option<&str>, value: &str) -> bool {
         let in_system = match &self.system {
             TokenSystem::Any => true,
             TokenSystem::Absent => system.is_none(),
-            TokenSystem::Is(asked) => system.as_ref() == Some(asked),
+            TokenSystem::Is(asked) => system == Some(asked),
         };
         in_system && self.value.as_ref().is_none_or(|asked| asked == value)
     }
@@ -234,31 +241,6 @@ fn decode(text: &str) -> Result<String, &'static str> {
         });
     }
     String::from_utf8(decoded).map_err(|_| "it is not UTF-8")
-}
-
-/// The parts between separators that no backslash stands before (FHIR R4, search, 3.1.1.5.2).
-fn split_unescaped(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut escaped = false;
-    text.split(move |letter| {
-        let splits = letter == separator && !escaped;
-        escaped = letter == '\\' && !escaped;
-        splits
-    })
-}
-
-fn unescape(text: &str) -> Result<String, &'static str> {
-    let mut plain = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        plain.push(match letter {
-            '\\' => letters
-                .next()
-                .filter(|escaped| matches!(escaped, '\\' | ',' | '|' | '$'))
-                .ok_or("'\\' is not followed by one of \\ , | $")?,
-            plain => plain,
-        });
-    }
-    Ok(plain)
 }
 
 /// Writes a value so that it is read back as it is: escaped, then percent-encoded where needed.

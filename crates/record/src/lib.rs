@@ -17,6 +17,7 @@ mod criteria;
 mod decide;
 mod definitions;
 mod entity_tag;
+pub mod escape;
 mod identifier;
 mod invalid;
 mod json;

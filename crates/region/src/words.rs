@@ -148,10 +148,8 @@ mod tests {
     }
 
     fn at(ms: u64) -> (Moment, Timestamp) {
-        {
-            let wall = Timestamp(ms as i64);
-            (Moment { monotonic: Duration::from_millis(ms), wall }, wall)
-        }
+        let wall = Timestamp(ms as i64);
+        (Moment { monotonic: Duration::from_millis(ms), wall }, wall)
     }
 
     fn node() -> NodeName {

@@ -8,10 +8,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use axum::body::Body;
-use chartmesh_record::{ResourceKey, ResourceType};
+use chartmesh_record::{ResourceKey, ResourceType, Token, TokenSystem};
 use chartmesh_search::{
-    Condition, Include, Place, Query, Registry, Setting, Sought, Summary, SystemSought,
-    TokenSought, Total,
+    Condition, Include, PageKey, Query, Registry, Setting, Sought, Summary, Total,
 };
 use chartmesh_store::{Current, Found, Search};
 use http::header::CONTENT_TYPE;
@@ -36,7 +35,7 @@ struct Plan {
     queries: Vec<Query>,
     /// The place of the type that the page begins with among them, and where in its results.
     start: usize,
-    after: Option<Place>,
+    after: Option<PageKey>,
     count: usize,
 }
 
@@ -146,7 +145,7 @@ impl Server {
             let (kind, place) = text.split_once('~').ok_or_else(|| bad(text))?;
             start = kinds.iter().position(|it| it.as_str() == kind).ok_or_else(|| bad(text))?;
             if !place.is_empty() {
-                let place: Place = place.parse().map_err(|_| bad(text))?;
+                let place: PageKey = place.parse().map_err(|_| bad(text))?;
                 if place.keys.len() != queries[start].sort.len() {
                     return Err(bad(text).into());
                 }
@@ -198,7 +197,7 @@ impl Server {
     fn found(
         &self,
         query: &Query,
-        after: Option<&Place>,
+        after: Option<&PageKey>,
         limit: usize,
         count: bool,
     ) -> Result<Found, Refusal> {
@@ -254,7 +253,7 @@ fn in_compartment(registry: &Registry, key: &ResourceKey, kind: ResourceType) ->
     });
     // The resource that a compartment is about belongs to it.
     let itself = registry.parameter(kind, "_id").filter(|_| key.kind == kind).map(|parameter| {
-        let token = TokenSought { system: SystemSought::Any, code: Some(key.id.to_string()) };
+        let token = Token { system: TokenSystem::Any, value: Some(key.id.to_string()) };
         Condition::Is(parameter.clone(), vec![Sought::Token(token)])
     });
     Condition::Either(itself.into_iter().chain(refers).collect())

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use chartmesh_record::{ResourceId, ResourceKey, ResourceType, Tree};
+use chartmesh_record::{
+    ResourceId, ResourceKey, ResourceType, Token as TokenSought, TokenSystem, Tree,
+};
 
 use crate::date::DateSought;
 use crate::entries::Entries;
@@ -14,7 +16,7 @@ use crate::posting::{self, Seeds};
 use crate::quantity::QuantitySought;
 use crate::reference::{Reference, ReferenceSought};
 use crate::string::StringSought;
-use crate::token::{self, TokenSought};
+use crate::token;
 use crate::uri::UriSought;
 use crate::value::Value;
 
@@ -103,7 +105,9 @@ impl Sought {
     #[must_use]
     pub fn matches(&self, value: &Value<'_>) -> bool {
         match (self, value) {
-            (Self::Token(sought), Value::Token(found)) => sought.matches(found),
+            (Self::Token(sought), Value::Token(found)) => {
+                sought.matches(found.system.as_deref(), &found.code)
+            }
             (Self::String(sought), Value::String(found)) => sought.matches(found),
             (Self::Reference(sought), Value::Reference(found)) => sought.matches(found),
             (Self::Date(sought), Value::Date(found)) => sought.matches(*found),
@@ -124,8 +128,8 @@ impl Sought {
 
 /// Whether a value of a parameter is one of those sought.
 fn is_one(parameter: &Parameter, sought: &[Sought], entries: Entries<'_>) -> bool {
-    parameter.places().iter().any(|(place, target)| {
-        entries.values(*place).any(|value| {
+    parameter.paths().iter().any(|(path, target)| {
+        entries.values(*path).any(|value| {
             let fits = target.is_none_or(|target| may_be(&value, target));
             fits && sought.iter().any(|sought| sought.matches(&value))
         })
@@ -138,16 +142,16 @@ fn may_be(value: &Value<'_>, target: ResourceType) -> bool {
 
 /// Whether a parameter has a value at all.
 fn has_value(parameter: &Parameter, entries: Entries<'_>) -> bool {
-    parameter.places().iter().any(|(place, target)| {
-        entries.values(*place).any(|value| target.is_none_or(|target| may_be(&value, target)))
+    parameter.paths().iter().any(|(path, target)| {
+        entries.values(*path).any(|value| target.is_none_or(|target| may_be(&value, target)))
     })
 }
 
 /// The resources that a parameter refers to.
 pub fn targets(parameter: &Parameter, entries: Entries<'_>) -> Vec<ResourceKey> {
     let mut keys = Vec::new();
-    for (place, target) in parameter.places() {
-        for value in entries.values(*place) {
+    for (path, target) in parameter.paths() {
+        for value in entries.values(*path) {
             if let Value::Reference(reference @ Reference::Local(kind, ..)) = &value
                 && target.is_none_or(|target| target == *kind)
             {
@@ -217,14 +221,14 @@ impl Condition {
     pub fn seeds(&self, kind: ResourceType) -> Option<Seeds> {
         match self {
             Self::Is(parameter, sought) => {
-                let places = parameter.seed_places();
-                let each = places.iter().flat_map(|place| {
+                let paths = parameter.seed_paths();
+                let each = paths.iter().flat_map(|path| {
                     sought.iter().map(|sought| {
                         let first = match sought {
                             Sought::Composite(parts) => parts.first()?,
                             simple => simple,
                         };
-                        posting::seeds(kind, *place, first, parameter.targets())
+                        posting::seeds(kind, *path, first, parameter.targets())
                     })
                 });
                 Seeds::join_all(each.collect::<Option<Vec<_>>>()?)
@@ -238,8 +242,8 @@ impl Condition {
             }
             Self::OfType(parameter, sought) => {
                 let values = sought.iter().map(|(_, value)| {
-                    let system = crate::token::SystemSought::Any;
-                    Sought::Token(TokenSought { system, code: Some(value.clone()) })
+                    let system = TokenSystem::Any;
+                    Sought::Token(TokenSought { system, value: Some(value.clone()) })
                 });
                 Self::Is(parameter.clone(), values.collect()).seeds(kind)
             }
@@ -276,13 +280,10 @@ fn is_of_type(parameter: &Parameter, sought: &[(TokenSought, String)], content: 
             let codings = kind.filter_map(|kind| kind.member(&names.coding));
             for coding in codings.flat_map(|codings| codings.items()) {
                 let text = |name| coding.member(name).and_then(|it| it.text());
-                let token = token::Token {
-                    system: text(&names.system),
-                    code: text(&names.code).unwrap_or_default(),
-                };
-                found |= sought
-                    .iter()
-                    .any(|(kind, asked)| kind.matches(&token) && value.as_deref() == Some(asked));
+                let (system, code) = (text(&names.system), text(&names.code).unwrap_or_default());
+                found |= sought.iter().any(|(kind, asked)| {
+                    kind.matches(system.as_deref(), &code) && value.as_deref() == Some(asked)
+                });
             }
         });
     }

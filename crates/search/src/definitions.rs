@@ -81,6 +81,15 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_has_a_path_to_values_of_its_sort() {
+        for kind in ResourceType::all() {
+            for parameter in parameters(kind) {
+                assert!(!parameter.paths().is_empty(), "{kind} {}", parameter.code());
+            }
+        }
+    }
+
+    #[test]
     fn compartments_name_parameters_that_there_are() {
         for ((compartment, kind), codes) in compartments() {
             let known = parameters(kind);

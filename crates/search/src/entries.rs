@@ -1,7 +1,7 @@
 //! This module holds all values of one resource by which it can be found, as one row of bytes.
 //!
 //! ```text
-//! per place of values:  place id (4)  length (varint)  values
+//! per path of values:  path id (4)  length (varint)  values
 //! per value:            a byte for its sort, then its parts; texts have their length before them
 //! ```
 //! The row decides every match; what else is kept of a resource only leads to it. It has a format
@@ -13,7 +13,7 @@ use chartmesh_record::{Node, ResourceType, Tree};
 
 use crate::date::Span;
 use crate::number::Interval;
-use crate::parameter::PlaceId;
+use crate::parameter::PathId;
 use crate::quantity::Quantity;
 use crate::reference::Reference;
 use crate::registry::Registry;
@@ -57,23 +57,23 @@ impl<'r> Entries<'r> {
         Self(row)
     }
 
-    /// The values of a place.
-    pub(crate) fn values(self, place: PlaceId) -> impl Iterator<Item = Value<'r>> {
-        let mut reader = Reader(self.places().find(|(id, _)| *id == place).map_or(&[], |it| it.1));
+    /// The values of a path.
+    pub(crate) fn values(self, path: PathId) -> impl Iterator<Item = Value<'r>> {
+        let mut reader = Reader(self.paths().find(|(id, _)| *id == path).map_or(&[], |it| it.1));
         std::iter::from_fn(move || reader.value())
     }
 
-    /// All values, with their places.
-    pub(crate) fn all(self) -> impl Iterator<Item = (PlaceId, Value<'r>)> {
-        self.places().flat_map(|(place, values)| {
+    /// All values, with their paths.
+    pub(crate) fn all(self) -> impl Iterator<Item = (PathId, Value<'r>)> {
+        self.paths().flat_map(|(path, values)| {
             let mut reader = Reader(values);
-            std::iter::from_fn(move || Some((place, reader.value()?)))
+            std::iter::from_fn(move || Some((path, reader.value()?)))
         })
     }
 
-    fn places(self) -> impl Iterator<Item = (PlaceId, &'r [u8])> {
+    fn paths(self) -> impl Iterator<Item = (PathId, &'r [u8])> {
         let mut reader = Reader(self.0);
-        std::iter::from_fn(move || Some((PlaceId(reader.array()?), reader.bytes()?)))
+        std::iter::from_fn(move || Some((PathId(reader.array()?), reader.bytes()?)))
     }
 }
 
@@ -348,9 +348,9 @@ mod tests {
 
             let entries = Entries::read(&row);
 
-            prop_assert_eq!(entries.values(PlaceId([1, 2, 3, 4])).collect::<Vec<_>>(), values);
-            prop_assert_eq!(entries.values(PlaceId([5, 6, 7, 8])).count(), 0);
-            prop_assert_eq!(entries.values(PlaceId([0; 4])).count(), 0);
+            prop_assert_eq!(entries.values(PathId([1, 2, 3, 4])).collect::<Vec<_>>(), values);
+            prop_assert_eq!(entries.values(PathId([5, 6, 7, 8])).count(), 0);
+            prop_assert_eq!(entries.values(PathId([0; 4])).count(), 0);
         }
 
         #[test]

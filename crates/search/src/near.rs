@@ -1,6 +1,7 @@
 //! This module seeks places on earth (FHIR R4, location, `near`).
 
-use crate::escape;
+use chartmesh_record::escape;
+
 use crate::fault::Fault;
 use crate::quantity::UCUM;
 

@@ -1,7 +1,7 @@
 //! This module holds a search parameter as it is used: where its values stand in a resource of one
 //! type.
 //!
-//! Values are kept by the place they come from, not by parameter: `patient` and `subject` share theirs,
+//! Values are kept by the path they come from, not by parameter: `patient` and `subject` share theirs,
 //! and so do `code` and `combo-code`.
 
 use std::fmt;
@@ -58,23 +58,23 @@ const SORTS: [(&str, Sort); 9] = [
 
 /// Where values come from, and of what sort they are: the same number on every node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlaceId(pub [u8; 4]);
+pub(crate) struct PathId(pub(crate) [u8; 4]);
 
 /// A parameter as it is defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// Its name in a query.
-    pub code: String,
+    pub(crate) code: String,
     /// What its values are, as FHIR writes it.
-    pub sort: String,
+    pub(crate) sort: String,
     /// Its canonical URL.
-    pub url: String,
+    pub(crate) url: String,
     /// The types that a reference may lead to.
-    pub targets: Vec<ResourceType>,
+    pub(crate) targets: Vec<ResourceType>,
     /// FHIRPath.
-    pub expression: String,
+    pub(crate) expression: String,
     /// Of a composite, the sort and the expression of each component.
-    pub components: Vec<(String, String)>,
+    pub(crate) components: Vec<(String, String)>,
 }
 
 /// A parameter for resources of one type.
@@ -83,18 +83,18 @@ pub struct Parameter {
     source: Source,
     sort: Sort,
     /// Where its values are, and what they must refer to.
-    places: Vec<(PlaceId, Target)>,
+    paths: Vec<(PathId, Target)>,
     /// The ways there.
     ways: Vec<Way>,
     composite: Option<Composite>,
     /// Of a composite, where the values of its first component are.
-    first: Vec<PlaceId>,
+    first: Vec<PathId>,
 }
 
 /// A way through a resource to values of one sort.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
-    pub(crate) id: PlaceId,
+    pub(crate) id: PathId,
     pub(crate) sort: Sort,
     path: Path,
     /// Whether the value is not what stands there but whether anything does.
@@ -156,7 +156,7 @@ impl Source {
     ///
     /// # Errors
     /// When an expression is not one that can be used here.
-    pub fn compile(self, kind: ResourceType) -> Result<Parameter, InvalidExpression> {
+    pub(crate) fn compile(self, kind: ResourceType) -> Result<Parameter, InvalidExpression> {
         let refuse = |reason: String| InvalidExpression {
             expression: self.expression.clone(),
             kind: kind.as_str(),
@@ -175,8 +175,7 @@ impl Source {
             let start = start.ok_or_else(|| refuse("it leads to nothing".to_owned()))?;
             for (sort, expression) in &self.components {
                 let sort = sort_of(sort)?;
-                let compiled = Expression::compile_at(start, kind, expression)?;
-                let Expression::Values(alternatives) = compiled else { continue };
+                let alternatives = Expression::compile_at(start, kind, expression)?;
                 components.push(Component { sort, alternatives });
             }
             if components.len() < 2 {
@@ -186,7 +185,7 @@ impl Source {
         let composite = (!components.is_empty()).then_some(Composite { components });
         let mut parameter = Parameter {
             sort,
-            places: Vec::new(),
+            paths: Vec::new(),
             ways: Vec::new(),
             composite,
             first: Vec::new(),
@@ -213,7 +212,7 @@ impl Parameter {
         let mark = if truth { "?" } else { "" };
         // Composites of one element differ in their components.
         let code = self.composite.as_ref().map_or("", |_| &self.source.code);
-        let id = PlaceId::of(&format!("{}{mark}{code}", sort.as_str()), &ends);
+        let id = PathId::of(&format!("{}{mark}{code}", sort.as_str()), &ends);
         if let Some(first) = self.composite.iter().flat_map(|it| &it.components).next() {
             for alternative in first.alternatives.iter().filter(|it| !it.from_root) {
                 let kept = alternative.path.ending_in(&|kind| first.sort.is_in(kind));
@@ -221,10 +220,10 @@ impl Parameter {
                 let ends = ends
                     .iter()
                     .flat_map(|start| leaves.iter().map(move |(way, _)| format!("{start}{way}")));
-                self.first.push(PlaceId::of(first.sort.as_str(), &ends.collect::<Vec<_>>()));
+                self.first.push(PathId::of(first.sort.as_str(), &ends.collect::<Vec<_>>()));
             }
         }
-        self.places.push((id, target));
+        self.paths.push((id, target));
         let composite = self.composite.clone();
         self.ways.push(Way { id, sort, path, truth, composite });
     }
@@ -271,7 +270,7 @@ impl Parameter {
     #[must_use]
     pub fn elements(&self, root: Node<'_>) -> Vec<String> {
         let mut elements = Vec::new();
-        for (way, (_, target)) in self.ways.iter().zip(&self.places) {
+        for (way, (_, target)) in self.ways.iter().zip(&self.paths) {
             way.walk(root, &mut |node, kind| {
                 let leads = |target| {
                     let mut fits = false;
@@ -288,23 +287,23 @@ impl Parameter {
     }
 
     /// Where its values are kept.
-    pub(crate) fn places(&self) -> &[(PlaceId, Target)] {
-        &self.places
+    pub(crate) fn paths(&self) -> &[(PathId, Target)] {
+        &self.paths
     }
 
     /// Where postings lead to its values: of a composite, to those of its first component.
-    pub(crate) fn seed_places(&self) -> Vec<PlaceId> {
+    pub(crate) fn seed_paths(&self) -> Vec<PathId> {
         match self.sort {
             Sort::Composite => self.first.clone(),
-            _ => self.places.iter().map(|(place, _)| *place).collect(),
+            _ => self.paths.iter().map(|(path, _)| *path).collect(),
         }
     }
 
     /// All postings of its values.
     pub(crate) fn all_postings(&self, kind: ResourceType) -> Seeds {
-        let places = self.seed_places().into_iter();
-        let ranges = places.map(|place| {
-            let prefix = posting::prefix(kind, place);
+        let paths = self.seed_paths().into_iter();
+        let ranges = paths.map(|path| {
+            let prefix = posting::prefix(kind, path);
             prefix.to_vec()..posting::after(&prefix)
         });
         Seeds { ranges: ranges.collect(), sorted: false }
@@ -405,7 +404,7 @@ impl Sort {
     }
 }
 
-impl PlaceId {
+impl PathId {
     /// Of values of a sort at these ends.
     fn of(sort: &str, ends: &[String]) -> Self {
         let hash: [u8; 32] = Sha256::digest(format!("{sort} {}", ends.join(" "))).into();
@@ -413,7 +412,7 @@ impl PlaceId {
     }
 }
 
-impl fmt::Debug for PlaceId {
+impl fmt::Debug for PathId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

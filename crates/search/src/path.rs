@@ -43,13 +43,13 @@ pub(crate) type Target = Option<ResourceType>;
 /// The expression cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expression {expression:?} cannot be used for {kind}: {reason}")]
-pub struct InvalidExpression {
+pub(crate) struct InvalidExpression {
     /// The expression.
-    pub expression: String,
+    pub(crate) expression: String,
     /// The type it was to be used for.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What is wrong with it.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// A path as it is written, one step after the other.
@@ -99,7 +99,7 @@ impl Expression {
             let alternative = compile(ElementType::of(kind), kind, &steps).map_err(&refuse)?;
             return Ok(Self::Truth(alternative.path));
         }
-        Self::compile_at(ElementType::of(kind), kind, text)
+        Self::compile_at(ElementType::of(kind), kind, text).map(Self::Values)
     }
 
     /// Compiles an expression that begins at an element of this type.
@@ -107,12 +107,12 @@ impl Expression {
         start: ElementType,
         kind: ResourceType,
         text: &str,
-    ) -> Result<Self, InvalidExpression> {
+    ) -> Result<Vec<Alternative>, InvalidExpression> {
         let refuse =
             |reason| InvalidExpression { expression: text.to_owned(), kind: kind.as_str(), reason };
         let paths = Parser::new(text).union().map_err(refuse)?;
         let alternatives = paths.iter().map(|steps| compile(start, kind, steps).map_err(refuse));
-        Ok(Self::Values(alternatives.collect::<Result<_, _>>()?))
+        alternatives.collect()
     }
 }
 

@@ -1,31 +1,31 @@
 //! This module makes the keys by which resources are found from a value: the postings.
 //!
 //! ```text
-//! type (1)  place id (4)  the value, shortened  the resource's id (2 to 65)
+//! type (1)  path id (4)  the value, shortened  the resource's id (2 to 65)
 //! ```
 //! Keys of one value stand together, sorted by id; of a sort that has an order they are sorted as the
 //! values are. They may lead to too much, never to too little: the row of entries decides.
 
 use std::ops::Range;
 
-use chartmesh_record::{ResourceId, ResourceType};
+use chartmesh_record::{ResourceId, ResourceType, Token as TokenSought, TokenSystem};
 use sha2::{Digest, Sha256};
 
 use crate::condition::Sought;
 use crate::date::{self, Width};
 use crate::entries::Entries;
 use crate::number::{self, Interval};
-use crate::parameter::PlaceId;
+use crate::parameter::PathId;
 use crate::reference::{Reference, ReferenceSought};
 use crate::string::folded;
-use crate::token::{SystemSought, Token, TokenSought};
+use crate::token::Token;
 use crate::uri::UriPlace;
 use crate::value::Value;
 
 /// How much of a text is in a key, in bytes.
 const TEXT_BYTES: usize = 64;
 const URL_BYTES: usize = 128;
-/// The first byte after the place id of numbers that are one value, and of those that are a range.
+/// The first byte after the path id of numbers that are one value, and of those that are a range.
 const POINT: u8 = 1;
 const RANGE: u8 = 2;
 const CANONICAL_POINT: u8 = 3;
@@ -120,8 +120,8 @@ fn uuid_text(bytes: &[u8]) -> Option<String> {
 pub fn postings(kind: ResourceType, entries: Entries<'_>, id: &ResourceId) -> Vec<Vec<u8>> {
     let id = IdKey::new(id);
     let mut keys = Vec::new();
-    for (place, value) in entries.all() {
-        let mut put = |value: &[u8]| keys.push([&prefix(kind, place)[..], value, &id.0].concat());
+    for (path, value) in entries.all() {
+        let mut put = |value: &[u8]| keys.push([&prefix(kind, path)[..], value, &id.0].concat());
         match value {
             Value::Token(token) => put(&token_key(&token)),
             Value::String(text) => put(&text_key(&folded(&text), TEXT_BYTES)),
@@ -146,9 +146,9 @@ pub fn postings(kind: ResourceType, entries: Entries<'_>, id: &ResourceId) -> Ve
     keys
 }
 
-/// What all postings of a place begin with.
-pub(crate) fn prefix(kind: ResourceType, place: PlaceId) -> [u8; 5] {
-    let [a, b, c, d] = place.0;
+/// What all postings of a path begin with.
+pub(crate) fn prefix(kind: ResourceType, path: PathId) -> [u8; 5] {
+    let [a, b, c, d] = path.0;
     [kind.code(), a, b, c, d]
 }
 
@@ -225,14 +225,14 @@ impl Seeds {
     }
 }
 
-/// The keys in a place that lead to what is sought; `None` if there are none for it.
+/// The keys in a path that lead to what is sought; `None` if there are none for it.
 pub(crate) fn seeds(
     kind: ResourceType,
-    place: PlaceId,
+    path: PathId,
     sought: &Sought,
     targets: &[ResourceType],
 ) -> Option<Seeds> {
-    let start = prefix(kind, place);
+    let start = prefix(kind, path);
     let with = |rest: &[u8]| [&start[..], rest].concat();
     let between = |sort: &[u8], from: [u8; 8], to: [u8; 8]| {
         with(&[sort, &from].concat())..after(&with(&[sort, &to].concat()))
@@ -280,14 +280,14 @@ pub(crate) fn seeds(
 }
 
 fn token_seeds(token: &TokenSought, with: &impl Fn(&[u8]) -> Vec<u8>) -> Option<Seeds> {
-    let mut key = text_key(token.code.as_deref()?, TEXT_BYTES);
+    let mut key = text_key(token.value.as_deref()?, TEXT_BYTES);
     let sorted = match &token.system {
-        SystemSought::Any => false,
-        SystemSought::Absent => {
+        TokenSystem::Any => false,
+        TokenSystem::Absent => {
             key.extend_from_slice(&system_key(None));
             true
         }
-        SystemSought::Is(system) => {
+        TokenSystem::Is(system) => {
             key.extend_from_slice(&system_key(Some(system)));
             true
         }

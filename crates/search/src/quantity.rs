@@ -6,10 +6,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{LazyLock, RwLock};
 
-use chartmesh_record::{ElementType, Node};
+use chartmesh_record::{ElementType, Node, escape};
 
 use crate::comparison;
-use crate::escape;
 use crate::fault::Fault;
 use crate::names::Names;
 use crate::number::{Interval, NumberSought};

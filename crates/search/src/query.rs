@@ -6,11 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chartmesh_record::ResourceType;
+use chartmesh_record::{ResourceType, Token as TokenSought, escape};
 
 use crate::condition::{Condition, Sought};
 use crate::date::{Almanac, DateSought};
-use crate::escape;
 use crate::fault::Fault;
 use crate::limits;
 use crate::near::NearSought;
@@ -21,7 +20,6 @@ use crate::reference::ReferenceSought;
 use crate::registry::Registry;
 use crate::sorting::SortKey;
 use crate::string::{Manner, StringSought};
-use crate::token::TokenSought;
 use crate::uri::{UriPlace, UriSought};
 
 /// What is looked for among resources of one type, and how it is to be answered.
@@ -244,35 +242,26 @@ impl Query {
 impl Include {
     fn parse(registry: &Registry, value: &str, reverse: bool) -> Result<Self, Refusal> {
         let refuse = |reason: String| Refusal::Value(value.to_owned(), reason.into());
+        let kind = |name: &str| {
+            name.parse::<ResourceType>().map_err(|_| refuse(format!("there is no type {name:?}")))
+        };
         let mut parts = value.split(':');
-        let mut include =
-            Self { source: any_type(), parameter: None, target: None, iterate: false, reverse };
-        let source = parts.next().unwrap_or_default();
-        include.source =
-            source.parse().map_err(|_| refuse(format!("there is no type {source:?}")))?;
-        match parts.next() {
-            Some("*") => {}
+        let source = kind(parts.next().unwrap_or_default())?;
+        let parameter = match parts.next() {
+            Some("*") => None,
             Some(code) => {
-                let parameter = registry.parameter(include.source, code);
+                let parameter = registry.parameter(source, code);
                 let parameter = parameter.filter(|it| it.sort() == Sort::Reference);
                 let parameter = parameter.ok_or_else(|| {
                     refuse(format!("{source} has no reference parameter {code:?}"))
                 })?;
-                include.parameter = Some(parameter.clone());
+                Some(parameter.clone())
             }
             None => return Err(refuse("not Type:parameter or Type:parameter:Type".to_owned())),
-        }
-        if let Some(target) = parts.next() {
-            let target =
-                target.parse().map_err(|_| refuse(format!("there is no type {target:?}")))?;
-            include.target = Some(target);
-        }
-        Ok(include)
+        };
+        let target = parts.next().map(kind).transpose()?;
+        Ok(Self { source, parameter, target, iterate: false, reverse })
     }
-}
-
-fn any_type() -> ResourceType {
-    ResourceType::all().next().expect("there are types")
 }
 
 /// Reads one parameter of a search: a condition for resources of a type.

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use chartmesh_record::{ElementType, Node, ResourceId, ResourceKey, ResourceType};
+use chartmesh_record::{
+    ElementType, Node, ResourceId, ResourceKey, ResourceType, Token as TokenSought, escape,
+};
 
-use crate::escape;
 use crate::fault::Fault;
 use crate::names::Names;
-use crate::token::{Token, TokenSought};
+use crate::token::Token;
 
 /// What a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,7 +170,9 @@ impl ReferenceSought {
             (Self::Url(url, version), Reference::Url(found, seen)) => {
                 url == found && fits(version, seen)
             }
-            (Self::Identifier(sought), Reference::Identifier(found)) => sought.matches(found),
+            (Self::Identifier(sought), Reference::Identifier(found)) => {
+                sought.matches(found.system.as_deref(), &found.code)
+            }
             _ => false,
         }
     }

@@ -7,15 +7,12 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use chartmesh_record::ResourceType;
 
 use crate::definitions;
-use crate::parameter::{Parameter, Source, Way};
-use crate::path::InvalidExpression;
+use crate::parameter::{Parameter, Way};
 
 /// The parameters that searches may name, and the zone in which dates are read that have none.
 #[derive(Debug)]
 pub struct Registry {
     zone: i32,
-    /// Those that were added to the ones of R4.
-    added: Vec<(ResourceType, Source)>,
     types: Vec<OnceLock<TypeParameters>>,
 }
 
@@ -34,17 +31,7 @@ impl Registry {
     #[must_use]
     pub fn of_r4(zone: i32) -> Self {
         let types = ResourceType::all().map(|_| OnceLock::new()).collect();
-        Self { zone, added: Vec::new(), types }
-    }
-
-    /// These parameters and another one for a type; it stands for one of the same name.
-    ///
-    /// # Errors
-    /// When its expression cannot be used.
-    pub fn with(&self, kind: ResourceType, source: Source) -> Result<Self, InvalidExpression> {
-        source.clone().compile(kind)?;
-        let added = self.added.iter().cloned().chain([(kind, source)]).collect();
-        Ok(Self { added, ..Self::of_r4(self.zone) })
+        Self { zone, types }
     }
 
     /// The zone of dates that have none: seconds east of Greenwich.
@@ -82,16 +69,13 @@ impl Registry {
     }
 
     fn of(&self, kind: ResourceType) -> &TypeParameters {
-        self.types[usize::from(kind.code())].get_or_init(|| {
-            let added = self.added.iter().filter(|(of, _)| *of == kind);
-            let added = added.filter_map(|(_, source)| source.clone().compile(kind).ok());
-            TypeParameters::new(definitions::parameters(kind).into_iter().chain(added))
-        })
+        self.types[usize::from(kind.code())]
+            .get_or_init(|| TypeParameters::new(definitions::parameters(kind)))
     }
 }
 
 impl TypeParameters {
-    fn new(all: impl Iterator<Item = Parameter>) -> Self {
+    fn new(all: Vec<Parameter>) -> Self {
         let mut parameters = BTreeMap::new();
         for parameter in all {
             parameters.insert(parameter.code().to_owned(), Arc::new(parameter));

@@ -37,17 +37,17 @@ enum By {
     Parameter(Arc<Parameter>),
 }
 
-/// Where a resource stands in an order: what each key says, then its id. Places compare by
+/// Where a resource stands in an order: what each key says, then its id. They compare by
 /// [`SortKey::compare`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct PageKey {
     /// What each key says; `None`: the resource has no value.
     pub keys: Vec<Option<Vec<u8>>>,
     /// The id.
     pub id: IdKey,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PageKey {
     /// `key~key~id`: each key in hexadecimal digits, `x` for none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for key in &self.keys {
@@ -64,20 +64,20 @@ impl fmt::Display for Place {
     }
 }
 
-/// A text does not name a place in an order.
+/// A text is no page key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a place in a list of results")]
-pub struct InvalidPlace;
+pub struct InvalidPageKey;
 
-impl FromStr for Place {
-    type Err = InvalidPlace;
+impl FromStr for PageKey {
+    type Err = InvalidPageKey;
 
-    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+    fn from_str(text: &str) -> Result<Self, InvalidPageKey> {
         let mut parts: Vec<_> = text.split('~').collect();
-        let id = parts.pop().and_then(|id| id.parse().ok()).ok_or(InvalidPlace)?;
+        let id = parts.pop().and_then(|id| id.parse().ok()).ok_or(InvalidPageKey)?;
         let key = |text: &str| match text {
             "x" => Ok(None),
-            digits => bytes(digits).map(Some).ok_or(InvalidPlace),
+            digits => bytes(digits).map(Some).ok_or(InvalidPageKey),
         };
         let keys = parts.into_iter().map(key).collect::<Result<_, _>>()?;
         Ok(Self { keys, id: IdKey::new(&id) })
@@ -118,13 +118,13 @@ impl SortKey {
 
     /// Where a resource stands in the order of these keys.
     #[must_use]
-    pub fn place(keys: &[Self], id: IdKey, entries: Entries<'_>) -> Place {
-        Place { keys: keys.iter().map(|key| key.of(&id, entries)).collect(), id }
+    pub fn page_key(keys: &[Self], id: IdKey, entries: Entries<'_>) -> PageKey {
+        PageKey { keys: keys.iter().map(|key| key.of(&id, entries)).collect(), id }
     }
 
     /// Which of two comes first in the order of these keys.
     #[must_use]
-    pub fn compare(keys: &[Self], one: &Place, other: &Place) -> Ordering {
+    pub fn compare(keys: &[Self], one: &PageKey, other: &PageKey) -> Ordering {
         let pairs = keys.iter().zip(one.keys.iter().zip(&other.keys));
         let by_keys = pairs.map(|(key, pair)| match pair {
             (Some(one), Some(other)) if key.descending => other.cmp(one),
@@ -144,8 +144,8 @@ impl SortKey {
         let By::Parameter(parameter) = &self.by else {
             return Some(id.id()?.as_str().as_bytes().to_vec());
         };
-        let places = parameter.places().iter();
-        let values = places.flat_map(|(place, _)| entries.values(*place));
+        let paths = parameter.paths().iter();
+        let values = paths.flat_map(|(path, _)| entries.values(*path));
         let keys = values.filter_map(|value| self.key(&value));
         if self.descending { keys.max() } else { keys.min() }
     }
@@ -189,20 +189,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_place_is_read_back_from_its_text(
+        fn a_page_key_is_read_back_from_its_text(
             keys in prop::collection::vec(
                 prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
                 0..3,
             ),
             id in "[A-Za-z0-9.-]{1,64}",
         ) {
-            let place = Place { keys, id: IdKey::new(&id.parse().expect("an id")) };
-            prop_assert_eq!(place.to_string().parse(), Ok(place));
+            let key = PageKey { keys, id: IdKey::new(&id.parse().expect("an id")) };
+            prop_assert_eq!(key.to_string().parse(), Ok(key));
         }
 
         #[test]
-        fn any_text_is_a_place_or_refused(text in "\\PC{0,40}") {
-            let _ = text.parse::<Place>();
+        fn any_text_is_a_page_key_or_refused(text in "\\PC{0,40}") {
+            let _ = text.parse::<PageKey>();
         }
     }
 }

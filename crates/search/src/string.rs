@@ -5,11 +5,10 @@
 
 use std::borrow::Cow;
 
-use chartmesh_record::{ElementType, Node};
+use chartmesh_record::{ElementType, Node, escape};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-use crate::escape;
 use crate::fault::Fault;
 use crate::names::Names;
 

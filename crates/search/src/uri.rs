@@ -1,8 +1,7 @@
 //! This module seeks URIs (FHIR R4, search, 3.1.1.4.13): compared letter by letter.
 
-use chartmesh_record::ElementType;
+use chartmesh_record::{ElementType, escape};
 
-use crate::escape;
 use crate::fault::Fault;
 
 /// A URI that is sought.

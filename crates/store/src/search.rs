@@ -6,7 +6,7 @@
 //! It begins with the condition that leads to least, and decides over each candidate's row; the
 //! resources themselves are read only for the answer. What it reads is one moment. Without `_sort`
 //! results come in the order of their ids as keys, which is the same on every node: a page goes on after
-//! the last place of the one before.
+//! the last page key of the one before.
 
 mod candidates;
 mod include;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use chartmesh_record::{ResourceKey, ResourceType, mutant};
 use chartmesh_search::{
-    Candidate, Condition, Entries, IdKey, Include, Lookup, Place, Registry, SortKey,
+    Candidate, Condition, Entries, IdKey, Include, Lookup, PageKey, Registry, SortKey,
 };
 
 use crate::error::Corrupt;
@@ -40,7 +40,7 @@ pub struct Search<'q> {
     /// What comes along with the matches.
     pub includes: &'q [Include],
     /// The place after which the part begins; `None`: at the beginning.
-    pub after: Option<&'q Place>,
+    pub after: Option<&'q PageKey>,
     /// How many matches it has at the most.
     pub limit: usize,
     /// Whether to count all matches.
@@ -70,7 +70,7 @@ pub struct Match {
     /// Its current version.
     pub current: Current,
     /// Where it stands in the order.
-    pub place: Place,
+    pub place: PageKey,
 }
 
 /// Why a search has no answer.
@@ -135,15 +135,15 @@ impl<'s> Searcher<'s> {
     fn page(&self, search: Search<'_>) -> Result<Found, SearchError> {
         let conditions: Vec<_> = search.conditions.iter().collect();
         let wanted = search.limit + 1;
-        let mut kept: Vec<Place> = Vec::new();
+        let mut kept: Vec<PageKey> = Vec::new();
         let mut total = 0_u64;
         // In the order of ids, what comes before the page is not looked at, unless it is counted.
         let by_id = search.sort.is_empty();
         let start = search.after.filter(|_| by_id && !search.count).map(|place| &place.id);
         let whole = self.each_match(search.kind, &conditions, start, &mut |id, row| {
             total += 1;
-            let place = SortKey::place(search.sort, id.clone(), Entries::read(row));
-            let is_before = |place: &Place, other: &Place| {
+            let place = SortKey::page_key(search.sort, id.clone(), Entries::read(row));
+            let is_before = |place: &PageKey, other: &PageKey| {
                 SortKey::compare(search.sort, place, other) == Ordering::Less
             };
             if search.after.is_some_and(|after| !is_before(after, &place)) {
@@ -166,11 +166,11 @@ impl<'s> Searcher<'s> {
         let total = (whole && start.is_none()).then_some(total);
         let matches = kept.into_iter().map(|place| self.read(search.kind, place));
         let matches = matches.collect::<Result<Vec<_>, _>>()?;
-        let (included, included_more) = self.included(search.kind, search.includes, &matches)?;
+        let (included, included_more) = self.included(search.includes, &matches)?;
         Ok(Found { matches, more, included, included_more, total })
     }
 
-    fn read(&self, kind: ResourceType, place: Place) -> Result<Match, Corrupt> {
+    fn read(&self, kind: ResourceType, place: PageKey) -> Result<Match, Corrupt> {
         let tables = &self.reader.inner.tables;
         let id = place.id.id().ok_or_else(|| tables.bad_row(ENTRIES, place.id.as_bytes()))?;
         let key = ResourceKey { kind, id };

@@ -3,7 +3,7 @@
 //! ```text
 //! take  change set -> its feed rows, version rows, request; its versions into the heads, in memory
 //! forget            -> request rows that are past their time
-//! write             -> heads, identifiers, digest, counts, cursors, applied: all in one batch
+//! write             -> heads, identifiers, entries and postings, digest, counts, cursors, applied: all in one batch
 //! ```
 //! A resource that several change sets touch is looked up once and written once.
 

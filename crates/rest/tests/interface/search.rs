@@ -130,7 +130,7 @@ async fn pages_follow_each_other_by_links_with_each_match_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_may_be_posted_and_may_be_an_entry_of_a_batch_url() {
+async fn a_search_may_be_posted() {
     let node = filled().await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Range;
 
 use chartmesh_record::ResourceType;
-use chartmesh_search::{Condition, Entries, IdKey, Seeds, Sort, after, targets};
+use chartmesh_search::{
+    Condition, Entries, IdKey, Parameter, ReferenceSought, Seeds, Sort, Sought, after, targets,
+};
 
 use super::{Check, Decide, Go, SearchError, Searcher};
 use crate::error::Corrupt;
@@ -77,23 +79,19 @@ impl<'s> Searcher<'s> {
                 let mut sought = Vec::new();
                 for (target, inner) in inner {
                     let whole = self.each_match(*target, &[inner], None, &mut |id, _| {
-                        sought.extend(id.id().map(|id| (*target, id)));
+                        let local = |id| ReferenceSought::Local(Some(*target), id, None);
+                        sought.extend(id.id().map(|id| Sought::Reference(local(id))));
                         Ok(if sought.len() > SEARCH_CHAINED { Go::Stop } else { Go::On })
                     })?;
                     if !whole {
                         return Ok((Rank::Everything, Candidates::All, check));
                     }
                 }
-                let each = sought.into_iter().map(|(kind, id)| {
-                    let key = chartmesh_record::ResourceKey { kind, id };
-                    Condition::refers_to(parameter.clone(), &key)
-                });
-                let either = Condition::Either(each.collect());
-                let (rank, candidates) = self.probe(Rank::Reference, either.seeds(kind))?;
-                let nothing = matches!(&either, Condition::Either(all) if all.is_empty());
-                if nothing {
+                if sought.is_empty() {
                     return Ok((Rank::Few(0), Candidates::Ids(BTreeSet::new()), check));
                 }
+                let refers = Condition::Is(parameter.clone(), sought);
+                let (rank, candidates) = self.probe(Rank::Reference, refers.seeds(kind))?;
                 Ok((rank, candidates, check))
             }
             _ => {
@@ -128,7 +126,7 @@ impl<'s> Searcher<'s> {
         &self,
         kind: ResourceType,
         source: ResourceType,
-        parameter: &chartmesh_search::Parameter,
+        parameter: &Parameter,
         condition: &Condition,
     ) -> Result<Option<BTreeSet<IdKey>>, SearchError> {
         let mut ids = BTreeSet::new();

@@ -1,8 +1,9 @@
 //! This module fetches what comes along with matches: what they refer to, and what refers to them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use chartmesh_record::{ResourceKey, ResourceType};
+use chartmesh_record::ResourceKey;
 use chartmesh_search::{Condition, Entries, Include, Lookup, Parameter, Sort, targets};
 
 use super::{Go, Match, SearchError, Searcher};
@@ -10,10 +11,9 @@ use crate::limits::SEARCH_INCLUDED;
 use crate::read::Current;
 
 impl Searcher<'_> {
-    /// What comes along with matches of a type, each once, and whether there would be more.
+    /// What comes along with matches, each once, and whether there would be more.
     pub(super) fn included(
         &self,
-        kind: ResourceType,
         includes: &[Include],
         matches: &[Match],
     ) -> Result<(Vec<(ResourceKey, Current)>, bool), SearchError> {
@@ -44,7 +44,6 @@ impl Searcher<'_> {
                     }
                 }
             }
-            debug_assert!(!first || matches.iter().all(|it| it.key.kind == kind), "one type");
             order.extend(next.iter().cloned());
             round = next;
             first = false;
@@ -54,17 +53,15 @@ impl Searcher<'_> {
 
     /// What comes along with one resource.
     fn along(&self, include: &Include, key: &ResourceKey) -> Result<Vec<ResourceKey>, SearchError> {
-        let registry = &self.reader.inner.registry;
-        let named = include.parameter.iter().map(|parameter| &**parameter);
-        let any = registry.parameters(include.source).map(|parameter| &**parameter);
-        let any = any.filter(|it| include.parameter.is_none() && it.sort() == Sort::Reference);
-        let parameters: Vec<&Parameter> = named.chain(any).collect();
+        let of_source = self.reader.inner.registry.parameters(include.source);
+        let references = of_source.filter(|it| it.sort() == Sort::Reference);
+        let named = |it: &&Arc<Parameter>| {
+            include.parameter.as_ref().is_none_or(|named| named.code() == it.code())
+        };
+        let parameters = references.filter(named);
         let mut found = Vec::new();
         if include.reverse {
-            let refers = registry
-                .parameters(include.source)
-                .filter(|it| parameters.iter().any(|parameter| parameter.code() == it.code()))
-                .map(|parameter| Condition::refers_to(parameter.clone(), key));
+            let refers = parameters.map(|it| Condition::refers_to(it.clone(), key));
             let refers = Condition::Either(refers.collect());
             self.each_match(include.source, &[&refers], None, &mut |id, _| {
                 let id = id.id();

@@ -310,7 +310,7 @@ proptest! {
                 .into_iter()
                 .map(|key| {
                     let row = slowly.row(&key).unwrap();
-                    let place = SortKey::place(&query.sort, IdKey::new(&key.id), Entries::read(&row));
+                    let place = SortKey::page_key(&query.sort, IdKey::new(&key.id), Entries::read(&row));
                     (place, key.id.to_string())
                 })
                 .collect();

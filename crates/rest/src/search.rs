@@ -159,7 +159,7 @@ impl Server {
 
     /// The results that are asked for.
     fn page(&self, plan: &Plan) -> Result<Page, Refusal> {
-        let (mut page, mut after) = (Page::default(), plan.after.as_ref());
+        let (mut page, after) = (Page::default(), plan.after.as_ref());
         let first = &plan.queries[0];
         let counts = plan.count == 0 || first.total != Total::None;
         let mut total = Some(0_u64);
@@ -179,7 +179,7 @@ impl Server {
             }
             let show = !skipped && page.next.is_none();
             let limit = if show { left } else { 0 };
-            let found = self.found(query, after.take().filter(|_| show), limit, counts)?;
+            let found = self.found(query, after.filter(|_| number == plan.start), limit, counts)?;
             total = total.zip(found.total).map(|(all, more)| all + more);
             if !show {
                 continue;

@@ -36,6 +36,8 @@ VERSION = "4.0.1"
 SHA256 = "dce87f1b5b9341867033f7d1f544fa1b5232503f6d62813887ac6b8a8b6cb682"
 URL = "http://hl7.org/fhir/SearchParameter/"
 COMPARTMENTS = ("device", "encounter", "patient", "practitioner", "relatedPerson")
+# The definitions of its two components stand in each other's place: the one of a reference with the code.
+SWAPPED = ("DocumentReference-relationship",)
 # What all types extend: their parameters are everybody's.
 EVERYWHERE = ("Resource", "DomainResource")
 
@@ -87,8 +89,12 @@ def line(parameter, base, parameters):
     identifier = parameter["url"].removeprefix(URL)
     expression = of_base(parameter["expression"], base)
     columns = [parameter["code"], parameter["type"], identifier, targets, expression]
-    for component in parameter.get("component", []):
-        kind = parameters[component["definition"]]["type"]
+    components = parameter.get("component", [])
+    definitions = [component["definition"] for component in components]
+    if identifier in SWAPPED:
+        definitions.reverse()
+    for component, definition in zip(components, definitions):
+        kind = parameters[definition]["type"]
         columns.append(f"{kind}={component['expression']}")
     return "\t".join(columns)
 

@@ -63,6 +63,8 @@ pub enum Condition {
     Chain(Arc<Parameter>, Vec<(ResourceType, Self)>),
     /// A resource of this type that refers to it by the parameter is as the condition says (`_has`).
     Has(ResourceType, Arc<Parameter>, Box<Self>),
+    /// Versions of it stand beside each other (`_tag=urn:chartmesh|conflict`).
+    InConflict,
     /// One of these at the least.
     Either(Vec<Self>),
 }
@@ -92,6 +94,12 @@ pub trait Lookup {
     /// # Errors
     /// When it cannot be read.
     fn content(&self, key: &ResourceKey) -> Result<Option<Arc<[u8]>>, Self::Error>;
+
+    /// Whether versions of a resource stand beside each other.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn in_conflict(&self, key: &ResourceKey) -> Result<bool, Self::Error>;
 
     /// Whether a resource of a type is as all of these say.
     ///
@@ -197,6 +205,7 @@ impl Condition {
                 let refers = Self::refers_to(parameter.clone(), it.key);
                 lookup.any(*kind, &[&refers, condition])?
             }
+            Self::InConflict => lookup.in_conflict(it.key)?,
             Self::Either(conditions) => {
                 for condition in conditions {
                     if condition.matches(it, lookup)? {
@@ -211,7 +220,7 @@ impl Condition {
     /// That a parameter refers to a resource.
     #[must_use]
     pub fn refers_to(parameter: Arc<Parameter>, key: &ResourceKey) -> Self {
-        let sought = ReferenceSought::Local(Some(key.kind), key.id.clone(), None);
+        let sought = ReferenceSought::Local(vec![key.kind], key.id.clone(), None);
         Self::Is(parameter, vec![Sought::Reference(sought)])
     }
 
@@ -228,7 +237,7 @@ impl Condition {
                             Sought::Composite(parts) => parts.first()?,
                             simple => simple,
                         };
-                        posting::seeds(kind, *path, first, parameter.targets())
+                        posting::seeds(kind, *path, first)
                     })
                 });
                 Seeds::join_all(each.collect::<Option<Vec<_>>>()?)
@@ -238,7 +247,7 @@ impl Condition {
                 Seeds::join_all(each.collect::<Option<Vec<_>>>()?)
             }
             Self::Text(parameter, _) | Self::Missing(parameter, false) => {
-                Some(parameter.all_postings(kind))
+                parameter.all_postings(kind)
             }
             Self::OfType(parameter, sought) => {
                 let values = sought.iter().map(|(_, value)| {
@@ -247,9 +256,12 @@ impl Condition {
                 });
                 Self::Is(parameter.clone(), values.collect()).seeds(kind)
             }
-            Self::Id(_) | Self::IsNot(..) | Self::Missing(..) | Self::Chain(..) | Self::Has(..) => {
-                None
-            }
+            Self::Id(_)
+            | Self::InConflict
+            | Self::IsNot(..)
+            | Self::Missing(..)
+            | Self::Chain(..)
+            | Self::Has(..) => None,
         }
     }
 }
@@ -288,4 +300,85 @@ fn is_of_type(parameter: &Parameter, sought: &[(TokenSought, String)], content: 
         });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posting::postings;
+    use crate::query::{Query, Setting};
+    use crate::registry::Registry;
+
+    /// Whether a resource is as a query says, and whether the query's seeds lead to it.
+    fn matches(kind: &str, resource: &str, name: &str, value: &str) -> bool {
+        struct Nothing;
+        impl Lookup for Nothing {
+            type Error = std::convert::Infallible;
+            fn entries(&self, _: &ResourceKey) -> Result<Option<Arc<[u8]>>, Self::Error> {
+                Ok(None)
+            }
+            fn content(&self, _: &ResourceKey) -> Result<Option<Arc<[u8]>>, Self::Error> {
+                Ok(None)
+            }
+            fn in_conflict(&self, _: &ResourceKey) -> Result<bool, Self::Error> {
+                Ok(false)
+            }
+            fn any(&self, _: ResourceType, _: &[&Condition]) -> Result<bool, Self::Error> {
+                Ok(false)
+            }
+        }
+
+        let registry = Registry::of_r4(0);
+        let kind = kind.parse().expect("a type");
+        let key = ResourceKey { kind, id: "1".parse().expect("an id") };
+        let row = Entries::make(&registry, kind, resource.as_bytes()).expect("a resource");
+        let entries = Entries::read(&row);
+        let setting = Setting { registry: &registry, now: 0, base: None };
+        let query = Query::parse(setting, kind, [(name, value)]).expect("a query");
+        let condition = query.conditions.first().expect("it is known");
+        let found = condition.matches(Candidate { key: &key, entries }, &Nothing).expect("told");
+        if let Some(seeds) = condition.seeds(kind).filter(|_| found) {
+            let led = postings(kind, entries, &key.id)
+                .iter()
+                .any(|posting| seeds.ranges.iter().any(|range| range.contains(posting)));
+            assert!(led, "{name}={value} is not led to");
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_meant_is_led_to() {
+        let relates =
+            r#"{"relatesTo":[{"code":"replaces","target":{"reference":"DocumentReference/2"}}]}"#;
+        let near = r#"{"position":{"latitude":35.0,"longitude":139.0}}"#;
+        let variant = r#"{"referenceSeq":{"chromosome":{"coding":[{"code":"1"}]}},"variant":[{"start":5,"end":9}]}"#;
+        let check = |kind, resource, name, value, expected| {
+            assert_eq!(matches(kind, resource, name, value), expected, "{name}={value}");
+        };
+
+        check("DocumentReference", relates, "relationship", "replaces$DocumentReference/2", true);
+        check("DocumentReference", relates, "relationship", "replaces$DocumentReference/3", false);
+        check("DocumentReference", relates, "relatesto", "2", true);
+        check("Location", near, "near", "35|139", true);
+        check("Location", near, "near:missing", "false", true);
+        check("Location", "{}", "near:missing", "true", true);
+        check("MolecularSequence", variant, "chromosome-variant-coordinate", "1$5$9", true);
+        check("MolecularSequence", variant, "chromosome-variant-coordinate", "1$6$9", false);
+        check("MolecularSequence", variant, "chromosome-variant-coordinate:missing", "false", true);
+    }
+
+    #[test]
+    fn composites_are_of_values_that_stand_together() {
+        let pressure = r#"{"code":{"coding":[{"code":"bp"}]},"component":[
+            {"code":{"coding":[{"code":"sys"}]},"valueQuantity":{"value":120}},
+            {"code":{"coding":[{"code":"dia"}]},"valueQuantity":{"value":80}}]}"#;
+        let check = |name, value, expected| {
+            assert_eq!(matches("Observation", pressure, name, value), expected, "{name}={value}");
+        };
+
+        check("component-code-value-quantity", "sys$120", true);
+        check("component-code-value-quantity", "sys$80", false);
+        check("combo-code-value-quantity", "dia$lt90", true);
+        check("code-value-quantity", "sys$120", false);
+    }
 }

@@ -85,6 +85,7 @@ mod tests {
         for kind in ResourceType::all() {
             for parameter in parameters(kind) {
                 assert!(!parameter.paths().is_empty(), "{kind} {}", parameter.code());
+                assert!(parameter.components_have_values(), "{kind} {}", parameter.code());
             }
         }
     }

@@ -87,7 +87,8 @@ pub struct Parameter {
     /// The ways there.
     ways: Vec<Way>,
     composite: Option<Composite>,
-    /// Of a composite, where the values of its first component are.
+    /// Of a composite, where the values of its first component are; empty if that is not within the same
+    /// element.
     first: Vec<PathId>,
 }
 
@@ -214,7 +215,8 @@ impl Parameter {
         let code = self.composite.as_ref().map_or("", |_| &self.source.code);
         let id = PathId::of(&format!("{}{mark}{code}", sort.as_str()), &ends);
         if let Some(first) = self.composite.iter().flat_map(|it| &it.components).next() {
-            for alternative in first.alternatives.iter().filter(|it| !it.from_root) {
+            let within = !first.alternatives.iter().any(|it| it.from_root);
+            for alternative in first.alternatives.iter().filter(|_| within) {
                 let kept = alternative.path.ending_in(&|kind| first.sort.is_in(kind));
                 let leaves = kept.leaves();
                 let ends = ends
@@ -265,6 +267,16 @@ impl Parameter {
         composite.flat_map(|it| it.components.iter().map(|component| component.sort)).collect()
     }
 
+    /// Whether each component's expression leads to values of its sort.
+    #[cfg(test)]
+    pub(crate) fn components_have_values(&self) -> bool {
+        let mut components = self.composite.iter().flat_map(|it| &it.components);
+        components.all(|it| {
+            let leaves = it.alternatives.iter().flat_map(|alternative| alternative.path.leaves());
+            leaves.into_iter().any(|(_, kind)| it.sort.is_in(kind))
+        })
+    }
+
     /// The elements of a resource that its expression leads to and that have values of its sort, as
     /// they stand in the resource; of a truth, whether there is one.
     #[must_use]
@@ -299,14 +311,17 @@ impl Parameter {
         }
     }
 
-    /// All postings of its values.
-    pub(crate) fn all_postings(&self, kind: ResourceType) -> Seeds {
-        let paths = self.seed_paths().into_iter();
-        let ranges = paths.map(|path| {
+    /// All postings of its values; `None` if nothing leads to them.
+    pub(crate) fn all_postings(&self, kind: ResourceType) -> Option<Seeds> {
+        let paths = self.seed_paths();
+        if paths.is_empty() || self.sort == Sort::Special {
+            return None;
+        }
+        let ranges = paths.into_iter().map(|path| {
             let prefix = posting::prefix(kind, path);
             prefix.to_vec()..posting::after(&prefix)
         });
-        Seeds { ranges: ranges.collect(), sorted: false }
+        Some(Seeds { ranges: ranges.collect(), sorted: false })
     }
 
     pub(crate) fn ways(&self) -> &[Way] {

@@ -226,12 +226,7 @@ impl Seeds {
 }
 
 /// The keys in a path that lead to what is sought; `None` if there are none for it.
-pub(crate) fn seeds(
-    kind: ResourceType,
-    path: PathId,
-    sought: &Sought,
-    targets: &[ResourceType],
-) -> Option<Seeds> {
+pub(crate) fn seeds(kind: ResourceType, path: PathId, sought: &Sought) -> Option<Seeds> {
     let start = prefix(kind, path);
     let with = |rest: &[u8]| [&start[..], rest].concat();
     let between = |sort: &[u8], from: [u8; 8], to: [u8; 8]| {
@@ -244,7 +239,7 @@ pub(crate) fn seeds(
             let key = beginning(&text, TEXT_BYTES);
             all_of([with(&key)], false)
         }
-        Sought::Reference(reference) => reference_seeds(reference, targets, &with)?,
+        Sought::Reference(reference) => reference_seeds(reference, &with)?,
         Sought::Date(date) => {
             let ranges = Width::ALL.map(|width| {
                 let (first, last) = date.reach(width);
@@ -295,18 +290,11 @@ fn token_seeds(token: &TokenSought, with: &impl Fn(&[u8]) -> Vec<u8>) -> Option<
     Some(all_of([with(&key)], sorted))
 }
 
-fn reference_seeds(
-    reference: &ReferenceSought,
-    targets: &[ResourceType],
-    with: &impl Fn(&[u8]) -> Vec<u8>,
-) -> Option<Seeds> {
+fn reference_seeds(reference: &ReferenceSought, with: &impl Fn(&[u8]) -> Vec<u8>) -> Option<Seeds> {
     Some(match reference {
-        ReferenceSought::Local(Some(kind), id, _) => {
-            all_of([with(&local_key(*kind, id.as_str()))], true)
-        }
-        ReferenceSought::Local(None, id, _) => {
+        ReferenceSought::Local(kinds, id, _) => {
             let any: Vec<_> = ResourceType::all().collect();
-            let kinds = if targets.is_empty() { &any } else { targets };
+            let kinds = if kinds.is_empty() { &any } else { kinds };
             all_of(kinds.iter().map(|kind| with(&local_key(*kind, id.as_str()))), true)
         }
         ReferenceSought::Url(url, _) => {

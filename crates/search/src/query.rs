@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chartmesh_record::{ResourceType, Token as TokenSought, escape};
+use chartmesh_record::{CONFLICT_TAG, ResourceType, Token as TokenSought, escape};
 
 use crate::condition::{Condition, Sought};
 use crate::date::{Almanac, DateSought};
@@ -301,7 +301,36 @@ fn condition(
         });
         return Ok(Condition::Id(ids.collect::<Result<_, _>>()?));
     }
+    if code == "_tag" {
+        return tag(setting, parameter, modifier, &values);
+    }
     with_modifier(setting, parameter, modifier, &values)
+}
+
+/// The tag of resources in conflict stands on no resource as it is stored.
+fn tag(
+    setting: Setting<'_>,
+    parameter: &Arc<Parameter>,
+    modifier: Option<&str>,
+    values: &[&str],
+) -> Result<Condition, Refusal> {
+    let (system, code) = CONFLICT_TAG;
+    let is_ours = |text: &&&str| {
+        let token = TokenSought::parse(text);
+        token.is_ok_and(|token| token.matches(Some(system), code))
+    };
+    let ours = values.iter().filter(is_ours).count();
+    match modifier {
+        None if ours == values.len() => Ok(Condition::InConflict),
+        None if ours > 0 => {
+            let stored = with_modifier(setting, parameter, None, values)?;
+            Ok(Condition::Either(vec![Condition::InConflict, stored]))
+        }
+        Some("not") if ours > 0 => {
+            Err(Refusal::Ignored("what is not in conflict cannot be searched for".to_owned()))
+        }
+        modifier => with_modifier(setting, parameter, modifier, values),
+    }
 }
 
 /// The condition that a parameter with a modifier makes of values.
@@ -391,7 +420,12 @@ fn parse_value(
         }
         (Sort::Reference, modifier) => {
             let kind = if let Modifier::Type(kind) = modifier { Some(kind) } else { None };
-            Sought::Reference(ReferenceSought::parse(text, kind, setting.base)?)
+            Sought::Reference(ReferenceSought::parse(
+                text,
+                kind,
+                parameter.targets(),
+                setting.base,
+            )?)
         }
         (Sort::Date, _) => Sought::Date(DateSought::parse(text, &almanac)?),
         (Sort::Number, _) => Sought::Number(NumberSought::parse(text)?),

@@ -24,8 +24,9 @@ pub enum Reference<'v> {
 /// A reference that is sought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReferenceSought {
-    /// A resource of this id, of this type if one is given; in this version if one is.
-    Local(Option<ResourceType>, ResourceId, Option<String>),
+    /// A resource of this id and one of these types, of any if there are none; in this version if one
+    /// is given.
+    Local(Vec<ResourceType>, ResourceId, Option<String>),
     /// This URL; in this version if one is given.
     Url(String, Option<String>),
     /// A resource by an identifier (`:identifier`).
@@ -122,10 +123,12 @@ fn local(text: &str) -> Option<(ResourceType, &str, Option<&str>)> {
 }
 
 impl ReferenceSought {
-    /// Reads what is sought. `kind` is the type that a modifier names, `base` where this server is.
+    /// Reads what is sought. `kind` is the type that a modifier names, `targets` are those that an id
+    /// alone may be of, `base` is where this server is.
     pub(crate) fn parse(
         text: &str,
         kind: Option<ResourceType>,
+        targets: &[ResourceType],
         base: Option<&str>,
     ) -> Result<Self, Fault> {
         // A canonical reference has its version after a bar.
@@ -140,10 +143,11 @@ impl ReferenceSought {
                 return Err("it is of another type than the modifier says".into());
             }
             let id = id.parse().map_err(|_| "not an id")?;
-            return Ok(Self::Local(Some(found), id, version.map(str::to_owned)));
+            return Ok(Self::Local(vec![found], id, version.map(str::to_owned)));
         }
         if let Ok(id) = text.parse() {
-            return Ok(Self::Local(kind, id, None));
+            let kinds = kind.map_or_else(|| targets.to_vec(), |kind| vec![kind]);
+            return Ok(Self::Local(kinds, id, None));
         }
         if !text.contains(':') {
             return Err("not an id, Type/id or an absolute URL".into());
@@ -162,8 +166,8 @@ impl ReferenceSought {
             sought.is_none() || sought.as_deref() == found.as_deref()
         };
         match (self, found) {
-            (Self::Local(kind, id, version), Reference::Local(found, other, seen)) => {
-                kind.is_none_or(|kind| kind == *found)
+            (Self::Local(kinds, id, version), Reference::Local(found, other, seen)) => {
+                (kinds.is_empty() || kinds.contains(found))
                     && id.as_str() == other
                     && fits(version, seen)
             }
@@ -184,7 +188,9 @@ mod tests {
 
     fn matches(sought: &str, found: &str) -> bool {
         let found = Reference::parse(found.into()).expect("a reference");
-        ReferenceSought::parse(sought, None, Some("http://here/fhir")).expect("it").matches(&found)
+        ReferenceSought::parse(sought, None, &[], Some("http://here/fhir"))
+            .expect("it")
+            .matches(&found)
     }
 
     #[test]
@@ -194,6 +200,19 @@ mod tests {
         assert!(matches("http://here/fhir/Patient/1", "Patient/1"));
         assert!(matches("Patient/1", "Patient/1/_history/3"));
         assert!(!matches("Patient/1/_history/2", "Patient/1/_history/3"));
+    }
+
+    #[test]
+    fn an_id_alone_is_of_a_type_that_may_be_meant() {
+        let [patient, group] = ["Patient", "Group"].map(|name| name.parse().expect("a type"));
+        let matches = |kind, targets: &[_]| {
+            let sought = ReferenceSought::parse("1", kind, targets, None).expect("it");
+            sought.matches(&Reference::parse("Patient/1".into()).expect("a reference"))
+        };
+
+        assert!(matches(None, &[]) && matches(None, &[group, patient]));
+        assert!(!matches(None, &[group]) && !matches(Some(group), &[patient]));
+        assert!(ReferenceSought::parse("Patient/1", Some(group), &[], None).is_err());
     }
 
     #[test]
@@ -208,7 +227,7 @@ mod tests {
     #[test]
     fn what_names_nothing_is_refused() {
         for text in ["", "Nonsense/1", "a b", "Patient/1/2"] {
-            assert!(ReferenceSought::parse(text, None, None).is_err(), "{text}");
+            assert!(ReferenceSought::parse(text, None, &[], None).is_err(), "{text}");
         }
     }
 }

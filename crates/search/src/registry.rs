@@ -92,3 +92,35 @@ impl fmt::Debug for TypeParameters {
         f.debug_set().entries(self.parameters.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameter::Sort;
+
+    #[test]
+    fn what_leads_to_a_composite_is_kept_for_another_parameter() {
+        let registry = Registry::of_r4(0);
+        let mut led = 0;
+        for kind in ResourceType::all() {
+            let composites = registry.parameters(kind).filter(|it| it.sort() == Sort::Composite);
+            for parameter in composites {
+                for path in parameter.seed_paths() {
+                    let kept = registry.ways(kind).iter().any(|way| way.id == path);
+                    assert!(kept, "{kind} {} begins with what nothing leads to", parameter.code());
+                    led += 1;
+                }
+            }
+        }
+        assert!(led > 40, "{led}");
+    }
+
+    #[test]
+    fn paths_of_a_type_have_ids_of_their_own() {
+        let registry = Registry::of_r4(0);
+        for kind in ResourceType::all() {
+            let ways: BTreeSet<_> = registry.ways(kind).iter().map(|way| way.id).collect();
+            assert_eq!(ways.len(), registry.ways(kind).len(), "{kind}");
+        }
+    }
+}

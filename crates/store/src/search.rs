@@ -242,6 +242,11 @@ impl Lookup for Searcher<'_> {
         Ok(content.map(|content| content[..].into()))
     }
 
+    fn in_conflict(&self, key: &ResourceKey) -> Result<bool, SearchError> {
+        self.look()?;
+        Ok(self.reader.conflict(key)?.is_some())
+    }
+
     fn any(&self, kind: ResourceType, conditions: &[&Condition]) -> Result<bool, SearchError> {
         let whole = self.each_match(kind, conditions, None, &mut |_, _| Ok(Go::Stop))?;
         Ok(!whole)

@@ -60,6 +60,27 @@ async fn a_read_names_the_heads_and_carries_the_tag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn resources_in_conflict_are_found_by_the_tag_that_reads_put_on_them() {
+    let (node, _eur) = in_conflict().await;
+    let other = r#"{"resourceType":"Patient","id":"p9","meta":{"tag":[{"code":"vip"}]}}"#;
+    assert_eq!(node.put("Patient/p9", other, &[]).await.status, 201);
+    let found = async |query: &str| {
+        let bundle = node.get(query).await.json();
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        let ids = entries.iter().map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), bundle.to_string().contains(r#""code":"conflict""#))
+    };
+
+    let tagged = found("Patient?_tag=urn:chartmesh%7Cconflict").await;
+    let either = found("Patient?_tag=urn:chartmesh%7Cconflict,vip").await;
+    let vip = found("Patient?_tag=vip").await;
+
+    assert_eq!(tagged, (vec!["p1".to_owned()], true));
+    assert_eq!(either, (vec!["p1".to_owned(), "p9".to_owned()], true));
+    assert_eq!(vip, (vec!["p9".to_owned()], false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_and_histories_are_shown_as_they_are() {
     let (node, _eur) = in_conflict().await;
 

@@ -113,6 +113,7 @@ async fn pages_follow_each_other_by_links_with_each_match_once() {
         "Observation?_count=1",
         "Observation?_count=1&_sort=-date&_total=accurate",
         "Patient/p1/*?_count=1",
+        "Patient/p1/*?_count=1&_total=accurate",
     ] {
         let (mut url, mut seen, mut totals) = (Some(query.to_owned()), Vec::new(), Vec::new());
         while let Some(page) = url {

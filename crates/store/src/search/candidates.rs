@@ -12,8 +12,9 @@ use chartmesh_search::{
 use super::{Check, Decide, Go, SearchError, Searcher};
 use crate::error::Corrupt;
 use crate::index::decode_entries_key;
+use crate::keys::ConflictRow;
 use crate::limits::{SEARCH_CHAINED, SEARCH_PROBE, SEARCH_REFERRING};
-use crate::store::{ENTRIES, POSTINGS};
+use crate::store::{ENTRIES, META, POSTINGS};
 
 /// The resources that are looked at.
 pub(super) enum Candidates {
@@ -69,6 +70,10 @@ impl<'s> Searcher<'s> {
                 let ids: BTreeSet<_> = ids.iter().map(IdKey::new).collect();
                 Ok((Rank::Few(ids.len()), Candidates::Ids(ids), check))
             }
+            Condition::InConflict => {
+                let ids = self.in_conflict_of(kind)?;
+                Ok((Rank::Few(ids.len()), Candidates::Ids(ids), check))
+            }
             Condition::Has(source, parameter, inner) => {
                 let Some(ids) = self.referred_to(kind, *source, parameter, inner)? else {
                     return Ok((Rank::Everything, Candidates::All, check));
@@ -79,7 +84,7 @@ impl<'s> Searcher<'s> {
                 let mut sought = Vec::new();
                 for (target, inner) in inner {
                     let whole = self.each_match(*target, &[inner], None, &mut |id, _| {
-                        let local = |id| ReferenceSought::Local(Some(*target), id, None);
+                        let local = |id| ReferenceSought::Local(vec![*target], id, None);
                         sought.extend(id.id().map(|id| Sought::Reference(local(id))));
                         Ok(if sought.len() > SEARCH_CHAINED { Go::Stop } else { Go::On })
                     })?;
@@ -99,6 +104,20 @@ impl<'s> Searcher<'s> {
                 Ok((rank, candidates, check))
             }
         }
+    }
+
+    /// The resources of a type that are in conflict.
+    fn in_conflict_of(&self, kind: ResourceType) -> Result<BTreeSet<IdKey>, SearchError> {
+        let prefix = [ConflictRow::BY_RESOURCE, &[kind.code()]].concat();
+        let mut ids = BTreeSet::new();
+        for row in self.reader.scan(META, &prefix, &prefix) {
+            let (key, value) = row?;
+            self.look()?;
+            let row = ConflictRow::decode(&key, &value);
+            let row = row.ok_or_else(|| self.reader.inner.tables.bad_row(META, &key))?;
+            ids.insert(IdKey::new(&row.resource.id));
+        }
+        Ok(ids)
     }
 
     /// Looks whether seeds lead to few.

@@ -143,6 +143,8 @@ fn parameters() -> impl Strategy<Value = (String, String)> {
         )),
         patient().prop_map(pair("patient")),
         patient().prop_map(pair("subject")),
+        (0..PATIENTS).prop_map(|number| ("subject".to_owned(), format!("p{number}"))),
+        (0..PATIENTS).prop_map(|number| ("subject:Patient".to_owned(), format!("p{number}"))),
         any::<bool>().prop_map(|it| ("date:missing".to_owned(), it.to_string())),
         gender().prop_map(pair("patient.gender")),
         one_of(&["ev", "EVE", "adam", "zoe m", "1"])
@@ -249,6 +251,10 @@ impl Lookup for Slowly<'_> {
 
     fn content(&self, key: &ResourceKey) -> Result<Option<Arc<[u8]>>, Infallible> {
         Ok(self.live.get(key).map(|content| content[..].into()))
+    }
+
+    fn in_conflict(&self, key: &ResourceKey) -> Result<bool, Infallible> {
+        Ok(self.store.heads(key).unwrap().in_conflict())
     }
 
     fn any(&self, kind: ResourceType, conditions: &[&Condition]) -> Result<bool, Infallible> {

@@ -15,6 +15,7 @@ mod load;
 mod members;
 mod mesh;
 mod region;
+mod reindex;
 mod serve;
 mod status;
 mod terminal;
@@ -51,6 +52,7 @@ enum Command {
     Node(members::Arguments),
     Region(region::Arguments),
     Feed(feed::Arguments),
+    Reindex(reindex::Arguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
     Lag(lag::Arguments),
@@ -87,6 +89,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Node(arguments) => Box::pin(members::command(arguments)).await,
         Command::Region(arguments) => Box::pin(region::command(arguments)).await,
         Command::Feed(arguments) => Box::pin(feed::command(arguments)).await,
+        Command::Reindex(arguments) => Box::pin(reindex::command(arguments)).await,
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chartmesh_record::{ChainHash, Clock, Cursor, NodeName, Origin, Seq};
-use chartmesh_store::{Difference, Report, Store};
+use chartmesh_store::{Difference, Reindexed, Report, Store};
 use chartmesh_wire::proto::audit_client::AuditClient;
 use chartmesh_wire::proto::audit_server::{Audit, AuditServer};
 use chartmesh_wire::proto::region_client::RegionClient;
@@ -125,6 +125,28 @@ impl Audit for Auditor {
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
+    type ReindexStream = ReceiverStream<Result<proto::ReindexResponse, Status>>;
+
+    async fn reindex(
+        &self,
+        request: Request<proto::ReindexRequest>,
+    ) -> Result<Response<Self::ReindexStream>, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
+            return Err(Status::permission_denied("only the operator has resources indexed again"));
+        }
+        let (news, answers) = mpsc::channel(4);
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let progress = |so_far| {
+                let _ = news.try_send(Ok(reindexed(so_far, false)));
+            };
+            let end = store.reindex(progress).map(|all| reindexed(all, true));
+            let _ = news.blocking_send(end.map_err(|error| Status::data_loss(error.to_string())));
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
     async fn chain(
         &self,
         request: Request<proto::ChainRequest>,
@@ -171,6 +193,11 @@ impl Audit for Auditor {
         }
         Ok(Response::new(proto::SkipResponse { done }))
     }
+}
+
+fn reindexed(so_far: Reindexed, done: bool) -> proto::ReindexResponse {
+    let Reindexed { resources, changed, of } = so_far;
+    proto::ReindexResponse { resources, changed, of, done }
 }
 
 fn message(report: &Report, done: bool) -> proto::DeepResponse {
@@ -227,6 +254,31 @@ impl Operator {
                 return Ok(audited);
             }
             progress(&audited);
+        }
+    }
+
+    /// Has a node index all its resources again.
+    ///
+    /// # Errors
+    /// It refuses, or did not answer to the end.
+    pub async fn reindex(
+        &self,
+        node: &NodeName,
+        mut progress: impl FnMut(Reindexed),
+    ) -> Result<Reindexed, NoAnswer> {
+        let answers = self.client(node).reindex(proto::ReindexRequest {}).await;
+        let mut answers = answers.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
+        loop {
+            let answer = answers.message().await.map_err(|status| NoAnswer::new(node, &status))?;
+            let Some(answer) = answer else {
+                return Err(NoAnswer::new(node, &Status::aborted("its answer has no end")));
+            };
+            let proto::ReindexResponse { resources, changed, of, done } = answer;
+            let so_far = Reindexed { resources, changed, of };
+            if done {
+                return Ok(so_far);
+            }
+            progress(so_far);
         }
     }
 

@@ -24,6 +24,7 @@ mod topology;
 pub use audit::{Audited, Change, Changed, Link, NoAnswer, Operator};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
 pub use chartmesh_region::{IsolationWrites, Profile, Survey};
+pub use chartmesh_store::Reindexed;
 pub use chartmesh_wire::OPERATOR;
 pub use clock::{SystemClock, SystemRandom};
 pub use environment::{Environment, Trust};

@@ -67,3 +67,6 @@ pub(crate) const LEAVE_WITHIN: Duration = Duration::from_millis(200);
 
 /// A write waits so much longer than it takes a node to isolate itself.
 pub(crate) const PATIENCE_BEYOND_ISOLATION: Duration = Duration::from_millis(1_500);
+
+/// Between a change of search parameters and the pass that indexes resources by them.
+pub(crate) const REINDEX_AFTER: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ use chartmesh_ops::{Facts, Observer};
 use chartmesh_record::{NodeName, Place};
 use chartmesh_region::{Feeds, Member, Region, Services};
 use chartmesh_rest::{Api, Pages};
-use chartmesh_store::{Memory, OpenError, Options, RaftLog, Store};
+use chartmesh_store::{Blocking, Memory, OpenError, Options, RaftLog, Store};
 use chartmesh_wire::Links;
 use chartmesh_wire::proto::audit_server::AuditServer;
 use tokio::task::JoinSet;
@@ -143,7 +143,7 @@ impl Node {
         let api = api(&config, &entry, &parts, credentials.clone(), &environment);
         let router = chartmesh_rest::router(api);
         let fhir = Door::open(fhir, Policy::Clients, settings.fhir_connections, router);
-        let chores = chores(credentials.clone(), &environment);
+        let chores = chores(credentials.clone(), &store, &environment);
         let took = environment.clock.monotonic().saturating_sub(started);
         tracing::info!(node = %entry.name, region = %entry.region, site = %entry.site,
             fhir = %fhir_address, mesh = %mesh_address, ?took, "the node serves");
@@ -303,7 +303,8 @@ fn open(config: &NodeConfig, environment: &Environment) -> Result<(Store, RaftLo
     std::fs::create_dir_all(dir).map_err(|source| StartError::Data { dir: dir.clone(), source })?;
     let started = environment.clock.monotonic();
     let memory = Memory::new(limits::CACHE_BYTES, limits::WRITE_BYTES);
-    let store = Store::open(dir, Options::new(memory.clone()))?;
+    let zone = Some(config.topology.search_zone);
+    let store = Store::open(dir, Options { zone, ..Options::new(memory.clone()) })?;
     let log = RaftLog::open(dir, environment.syncer, &memory)?;
     let took = environment.clock.monotonic().saturating_sub(started);
     let held = store.counts().total();
@@ -410,8 +411,9 @@ fn api(
     }
 }
 
-/// What is done now and then: certificates are looked at, metrics are kept in order.
-fn chores(credentials: Credential, environment: &Environment) -> JoinSet<()> {
+/// What is done now and then: certificates are looked at, metrics are kept in order, resources are
+/// indexed by what SearchParameter resources add.
+fn chores(credentials: Credential, store: &Store, environment: &Environment) -> JoinSet<()> {
     let mut chores = JoinSet::new();
     if let Some(credentials) = credentials {
         chores.spawn(async move {
@@ -431,7 +433,49 @@ fn chores(credentials: Credential, environment: &Environment) -> JoinSet<()> {
             exporter.upkeep();
         }
     });
+    chores.spawn(keep_indexed(store.clone(), environment.blocking));
     chores
+}
+
+/// Has resources indexed again whenever other parameters are defined.
+async fn keep_indexed(store: Store, blocking: Blocking) {
+    let mut unindexed = store.unindexed();
+    loop {
+        match store.is_indexed() {
+            Ok(true) => {}
+            Ok(false) => index(&store, blocking).await,
+            Err(corrupt) => tracing::error!(%corrupt, "the search index cannot be looked at"),
+        }
+        if unindexed.changed().await.is_err() {
+            return;
+        }
+        // Parameters come in numbers: one pass is for all of them.
+        tokio::time::sleep(limits::REINDEX_AFTER).await;
+        unindexed.mark_unchanged();
+        index(&store, blocking).await;
+    }
+}
+
+async fn index(store: &Store, blocking: Blocking) {
+    let work = {
+        let store = store.clone();
+        move || store.reindex(|_| {})
+    };
+    let indexed = match blocking {
+        Blocking::Pool => tokio::task::spawn_blocking(work).await.ok(),
+        Blocking::Inline => Some(work()),
+    };
+    match indexed {
+        Some(Ok(done)) => {
+            tracing::info!(
+                resources = done.resources,
+                changed = done.changed,
+                "resources are indexed by the search parameters there are"
+            );
+        }
+        Some(Err(error)) => tracing::error!(%error, "resources cannot be indexed"),
+        None => {}
+    }
 }
 
 /// Looks at the certificates, and tells what is new about them.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use chartmesh_record::{Name, NodeName, RegionName, SiteName};
+use chartmesh_record::{Name, NodeName, RegionName, SiteName, Zone};
 use chartmesh_region::Profile;
 
 use crate::keys::{ConfigError, Entry, Problem, ReadError, Table, Text};
@@ -15,6 +15,8 @@ use crate::keys::{ConfigError, Entry, Problem, ReadError, Table, Text};
 pub struct Topology {
     /// What the mesh is called.
     pub mesh: Name,
+    /// `[search] zone`: where dates are read that have no zone.
+    pub search_zone: Zone,
     /// Its regions, in the file's order.
     pub regions: Vec<RegionEntry>,
     /// Its nodes, in the file's order.
@@ -98,6 +100,10 @@ impl Topology {
         let mut mesh = file.table("mesh")?;
         let name = mesh.required("name")?.parse()?;
         mesh.finish()?;
+        let mut search_zone = Zone::default();
+        let mut search = file.table("search")?;
+        search.set("zone", &mut search_zone, Entry::parse)?;
+        search.finish()?;
         let mut rules = Rules::default();
         let regions = file.tables("region")?;
         let regions =
@@ -105,7 +111,7 @@ impl Topology {
         let nodes = file.tables("node")?;
         let nodes = nodes.into_iter().map(|table| rules.node(table)).collect::<Result<_, _>>();
         file.finish()?;
-        let topology = Self { mesh: name, regions: regions?, nodes: nodes? };
+        let topology = Self { mesh: name, search_zone, regions: regions?, nodes: nodes? };
         rules.every_region_has_a_voter(&topology)?;
         Ok(topology)
     }
@@ -242,6 +248,9 @@ fn contradiction<T>(line: usize, reason: String) -> Result<T, ConfigError> {
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[mesh]\nname = \"{}\"", self.mesh)?;
+        if self.search_zone != Zone::default() {
+            writeln!(f, "\n[search]\nzone = \"{}\"", self.search_zone)?;
+        }
         for region in &self.regions {
             writeln!(f, "\n[[region]]\nname = \"{}\"", region.name)?;
             writeln!(f, "profile = \"{}\"", word(PROFILES, region.profile))?;
@@ -357,6 +366,19 @@ fhir = "pac-2.example.mil:8082"
 
         assert_eq!(shown.trim(), MESH.trim());
         assert_eq!(Topology::parse(&shown), Ok(topology));
+    }
+
+    #[test]
+    fn dates_without_a_zone_are_read_in_the_zone_of_the_mesh() {
+        let search = "name = \"demo\"\n\n[search]\nzone = \"+09:00\"\n";
+        let text = MESH.replace("name = \"demo\"\n", search);
+
+        let topology = Topology::parse(&text).unwrap();
+
+        assert_eq!(topology.search_zone, Zone { seconds: 32_400 });
+        assert_eq!(topology.to_string().trim(), text.trim());
+        let refused = Topology::parse(&text.replace("+09:00", "Asia/Tokyo")).unwrap_err();
+        assert!(refused.to_string().contains("+09:00"), "{refused}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ unless the file is given, and checked against its SHA-256.
 The table has one paragraph per type, then one line per set of codes:
 
     Address < Element               a type and what it extends (inherited elements are not repeated)
-    ?use code=address-use           at the most one; a code of this set
-    *line string                    any number of them
+    ?^use code=address-use          at the most one; a code of this set; `^` for part of a summary
+    *^line string                   any number of them
     Patient.link < BackboneElement  the type of the elements defined in place at this path
     !other Reference                exactly one
     ?value[x] boolean|dateTime      a choice of types: valueBoolean, valueDateTime
@@ -94,7 +94,7 @@ class Table:
                 kinds = [element["contentReference"].removeprefix("#")]
             if kinds[0] == ".".join(path):
                 self.types[kinds[0]] = (element["type"][0]["code"], [])
-            self.types[owner][1].append(f"{self.cardinality(element)}{name} {'|'.join(kinds)}")
+            self.types[owner][1].append(f"{self.signs(element)}{name} {'|'.join(kinds)}")
 
     @staticmethod
     def inherited(element, definition):
@@ -125,9 +125,10 @@ class Table:
         return [e["path"] for e in definition["snapshot"]["element"]]
 
     @staticmethod
-    def cardinality(element):
+    def signs(element):
         signs = {(0, "1"): "?", (1, "1"): "!", (0, "*"): "*", (1, "*"): "+"}
-        return signs[element["min"], element["max"]]
+        summary = "^" if element.get("isSummary") else ""
+        return signs[element["min"], element["max"]] + summary
 
     def code_set(self, url):
         """The name of a value set whose codes are listed; None if they cannot be."""

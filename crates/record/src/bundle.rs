@@ -55,6 +55,8 @@ pub enum ReadTarget {
     Version(ResourceKey, String),
     /// Its history.
     History(ResourceKey),
+    /// What else a URL relative to the base may name, such as a search; in a batch only.
+    Url(String),
 }
 
 /// One entry, checked.
@@ -106,7 +108,7 @@ impl PostedBundle {
             let entry = Entry::read(*value, Validator::new())?;
             Ok(match entry.asks {
                 Asks::Read(read) => BatchEntry::Read(read),
-                _ => BatchEntry::Write(entry.operation(Vec::new())),
+                _ => BatchEntry::Write(entry.operation(Vec::new()).expect("it is no read")),
             })
         };
         Ok(Self::Batch(entries.iter().map(entry).collect()))
@@ -170,7 +172,8 @@ fn transaction(values: &[Value<'_>]) -> Result<Vec<Operation>, Invalid> {
             }
         }
         problems.limit()?;
-        operations.push(entry.operation(found));
+        // What is not read in a transaction was noted as a problem.
+        operations.extend(entry.operation(found));
     }
     problems.none()?;
     Ok(operations)
@@ -185,7 +188,7 @@ fn targets(entries: &[Entry<'_>], problems: &mut Problems) -> Targets {
         let key = match &entry.asks {
             Asks::Update { key, .. } | Asks::Delete { key, .. } => Some(key),
             Asks::Read(BundledRead { what, .. }) if !matches!(what, ReadTarget::Resource(_)) => {
-                let reason = "a transaction reads resources, not versions or histories";
+                let reason = "a transaction reads resources, no versions, histories or searches";
                 problems.add(entry.value, ProblemSort::NotSupported, reason.to_owned());
                 None
             }
@@ -255,15 +258,15 @@ impl<'d> Entry<'d> {
         Ok(Self { value, url, asks, resource, candidates })
     }
 
-    /// The operation, with these links.
-    fn operation(self, found: Vec<links::Found>) -> Operation {
+    /// The operation, with these links; `None` for a read that is none.
+    fn operation(self, found: Vec<links::Found>) -> Option<Operation> {
         let draft = || {
             let (kind, value) = self.resource.expect("what writes has a resource");
             let wanted: Vec<_> = found.iter().map(|found| found.source.clone()).collect();
             let (resource, placed) = Resource::cut(kind, value, &wanted);
             Draft { resource, links: links::place(found, placed) }
         };
-        match self.asks {
+        Some(match self.asks {
             Asks::Create { unless } => Operation::Create { draft: draft(), unless },
             Asks::Update { key, precondition } => {
                 Operation::Update { key, draft: draft(), precondition }
@@ -273,13 +276,11 @@ impl<'d> Entry<'d> {
             }
             Asks::Delete { key, precondition } => Operation::Delete { key, precondition },
             Asks::DeleteWhere { criteria } => Operation::DeleteWhere { criteria },
-            Asks::Read(read) => {
-                let (ReadTarget::Resource(key)
-                | ReadTarget::Version(key, _)
-                | ReadTarget::History(key)) = read.what;
+            Asks::Read(BundledRead { what: ReadTarget::Resource(key), .. }) => {
                 Operation::Read { key }
             }
-        }
+            Asks::Read(_) => return None,
+        })
     }
 }
 
@@ -303,7 +304,12 @@ impl<'d> Request<'d> {
         let method = self.text("method").unwrap_or_default();
         let url = self.text("url").unwrap_or_default();
         self.check_conditions(&method)?;
-        let target = Target::parse(&url)?;
+        let target = match Target::parse(&url) {
+            Ok(Target::Type(..)) | Err(_) if method == "GET" && !url.contains("://") => {
+                Target::Single(ReadTarget::Url(url.trim_start_matches('/').to_owned()))
+            }
+            target => target?,
+        };
         match (&*method, target) {
             ("POST", Target::Type(kind, None)) => {
                 expect_resource(resource, kind)?;
@@ -335,7 +341,6 @@ impl<'d> Request<'d> {
                 }
                 Ok(Asks::DeleteWhere { criteria: criteria(kind, query)? })
             }
-            ("GET", Target::Type(..)) => not_supported("a search within a bundle"),
             ("GET", Target::Single(what)) => Ok(Asks::Read(self.read(what))),
             ("HEAD" | "PATCH", _) => not_supported(&format!("{method} within a bundle")),
             _ => Err((ProblemSort::Value, format!("{method} does not go with the URL {url:?}"))),

@@ -39,14 +39,47 @@ pub trait View {
     /// Why it cannot be read.
     type Error;
 
+    /// Resources that are decided and not applied, where searches find them.
+    type Shelf: Default;
+
     /// The heads of a resource; empty if no version is held.
     fn heads(&self, key: &ResourceKey) -> Result<Heads, Self::Error>;
 
-    /// The resources whose current version is live and matches, in key order, `limit` at the most.
-    fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, Self::Error>;
+    /// Puts a resource on a shelf, in place of what is there of it. `None`: it is deleted.
+    fn shelve(&self, shelf: &mut Self::Shelf, key: &ResourceKey, content: Option<&[u8]>);
+
+    /// Takes a resource off a shelf: what is beneath counts again.
+    fn unshelve(&self, shelf: &mut Self::Shelf, key: &ResourceKey);
+
+    /// The resources that are live and match, `limit` at the most. What is on a shelf counts instead of
+    /// what is held or on a shelf before it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the criteria are none that can be searched by.
+    fn find(
+        &self,
+        criteria: &Criteria,
+        shelves: &[&Self::Shelf],
+        limit: usize,
+    ) -> Result<Vec<ResourceId>, FindError<Self::Error>>;
 
     /// What became of a request, while it is remembered.
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, Self::Error>;
+}
+
+/// Why nothing is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FindError<E> {
+    /// What is held cannot be read.
+    Unreadable(E),
+    /// The criteria cannot be used, for this reason.
+    Unusable(String),
+}
+
+impl<E> From<E> for FindError<E> {
+    fn from(error: E) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 /// What is remembered of a request that changed something.
@@ -60,7 +93,7 @@ pub struct Recorded {
 
 /// Commands judged in turn, each over what is held and what the ones before it have changed.
 #[derive(Debug)]
-pub struct Batch<'v, V> {
+pub struct Batch<'v, V: View> {
     held: Overlay<'v, V>,
     requests: HashMap<RequestId, Recorded>,
     origin: Origin,

@@ -73,6 +73,8 @@ pub(crate) struct Element {
     pub(crate) many: bool,
     /// Whether it is a choice of types, of which one may be there.
     pub(crate) choice: bool,
+    /// Whether it is part of a summary (`isSummary` in its definition).
+    pub(crate) in_summary: bool,
 }
 
 /// A member that a JSON object may have.
@@ -299,12 +301,14 @@ impl Reader {
             let place = elements.len();
             let (head, kinds) = line.split_once(' ').expect("a line has a name and types");
             let (cardinality, element) = head.split_at(1);
+            let in_summary = element.starts_with('^');
+            let element = element.trim_start_matches('^');
             if matches!(cardinality, "!" | "+") {
                 required |= 1 << place;
             }
             let many = matches!(cardinality, "*" | "+");
             let stem = element.strip_suffix("[x]");
-            elements.push(Element { name: element, many, choice: stem.is_some() });
+            elements.push(Element { name: element, many, choice: stem.is_some(), in_summary });
             for kind in kinds.split('|') {
                 let (shape, extensible) = self.shape(kind);
                 let member = match stem {

@@ -18,7 +18,6 @@ mod decide;
 mod definitions;
 mod entity_tag;
 pub mod escape;
-mod identifier;
 mod invalid;
 mod json;
 mod kind;
@@ -32,12 +31,14 @@ mod primitive;
 mod resource;
 mod statement;
 mod structure;
+mod subset;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod timestamp;
 mod tree;
 mod validate;
 mod version;
+mod zone;
 
 pub use alarm::Alarm;
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
@@ -48,11 +49,11 @@ pub use command::{
     Action, Command, Draft, EntityTag, Link, LinkTarget, Operation, Place, Precondition,
     RequestDigest, RequestId,
 };
-pub use criteria::{Criteria, InvalidCriteria, Term, Token, TokenSystem};
+pub use criteria::{Criteria, InvalidCriteria};
 pub use decide::{
-    Batch, Decision, Judgement, Recorded, Rejection, RejectionReason, Ruling, UnfitDecision, View,
+    Batch, Decision, FindError, Judgement, Recorded, Rejection, RejectionReason, Ruling,
+    UnfitDecision, View,
 };
-pub use identifier::{Identifier, identifiers};
 pub use invalid::{Invalid, Problem, ProblemSort};
 pub use kind::{InvalidResourceId, ResourceId, ResourceKey, ResourceType, UnknownResourceType};
 pub use mutant::mutant;
@@ -60,6 +61,8 @@ pub use name::{InvalidName, Name, NodeName, RegionName, SiteName};
 pub use position::{ChainHash, Cursor, Horizon, Seq};
 pub use resource::{BodyHash, CONFLICT_TAG, Resource};
 pub use statement::{AsOf, Silent, Statement};
+pub use subset::Subset;
 pub use timestamp::Timestamp;
 pub use tree::{ElementType, FieldName, Node, Tree};
 pub use version::{Generation, InvalidVersionId, Origin, VersionId};
+pub use zone::{InvalidZone, Zone};

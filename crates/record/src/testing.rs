@@ -1,7 +1,7 @@
 //! This module is for the tests of this crate and of those above: a state in memory to decide over,
 //! and short ways to write commands down.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -10,8 +10,7 @@ use crate::ancestry::Heads;
 use crate::change_set::ChangeSet;
 use crate::command::{Action, Command, Draft, Operation, Place, RequestDigest, RequestId};
 use crate::criteria::Criteria;
-use crate::decide::{Recorded, View};
-use crate::identifier::identifiers;
+use crate::decide::{FindError, Recorded, View};
 use crate::kind::{ResourceId, ResourceKey};
 use crate::resource::Resource;
 use crate::version::{Origin, VersionId};
@@ -70,25 +69,105 @@ impl Memory {
     }
 }
 
+/// What is decided and not applied, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    contents: BTreeMap<ResourceKey, Option<Bytes>>,
+    /// What has, or once had, an identifier of this value: thousands stand on one shelf.
+    by_value: HashMap<String, BTreeSet<ResourceKey>>,
+}
+
+impl Shelf {
+    /// What may match criteria.
+    fn candidates(&self, criteria: &Criteria) -> BTreeSet<&ResourceKey> {
+        let identifier = criteria.parameters().find(|(name, _)| *name == "identifier");
+        let values = identifier.map(|(_, value)| value.split(','));
+        let Some(values) = values.filter(|it| it.clone().all(|value| !value.ends_with('|'))) else {
+            return self.contents.keys().collect();
+        };
+        let plain = |token: &str| token.rsplit('|').next().unwrap_or_default().to_owned();
+        values.filter_map(|token| self.by_value.get(&plain(token))).flatten().collect()
+    }
+}
+
 impl View for Memory {
     type Error = Infallible;
+    type Shelf = Shelf;
 
     fn heads(&self, key: &ResourceKey) -> Result<Heads, Infallible> {
         Ok(self.heads.get(key).cloned().unwrap_or_default())
     }
 
-    fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, Infallible> {
-        let of_kind = self.heads.keys().filter(|key| key.kind == criteria.kind());
-        let matches = |key: &&ResourceKey| {
-            self.current(key)
-                .is_some_and(|content| criteria.matches(&key.id, &identifiers(content)))
-        };
-        Ok(of_kind.filter(matches).take(limit).map(|key| key.id.clone()).collect())
+    fn shelve(&self, shelf: &mut Self::Shelf, key: &ResourceKey, content: Option<&[u8]>) {
+        for (_, value) in content.map(identifiers).into_iter().flatten() {
+            shelf.by_value.entry(value).or_default().insert(key.clone());
+        }
+        shelf.contents.insert(key.clone(), content.map(Bytes::copy_from_slice));
+    }
+
+    fn unshelve(&self, shelf: &mut Self::Shelf, key: &ResourceKey) {
+        shelf.contents.remove(key);
+    }
+
+    fn find(
+        &self,
+        criteria: &Criteria,
+        shelves: &[&Self::Shelf],
+        limit: usize,
+    ) -> Result<Vec<ResourceId>, FindError<Infallible>> {
+        let shelved = shelves.iter().flat_map(|shelf| shelf.candidates(criteria));
+        let keys: BTreeSet<_> = self.heads.keys().chain(shelved).collect();
+        let of_kind = keys.into_iter().filter(|key| key.kind == criteria.kind());
+        let mut found = Vec::new();
+        for key in of_kind {
+            let shelved = shelves.iter().rev().find_map(|shelf| shelf.contents.get(key));
+            let content = shelved.map_or_else(|| self.current(key), Option::as_ref);
+            if let Some(content) = content
+                && is_meant(criteria, &key.id, content).map_err(FindError::Unusable)?
+            {
+                found.push(key.id.clone());
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, Infallible> {
         Ok(self.requests.get(id).cloned())
     }
+}
+
+/// Whether a resource matches criteria of `_id` and `identifier`.
+///
+/// # Errors
+/// When there is another parameter: its name.
+pub fn is_meant(criteria: &Criteria, id: &ResourceId, content: &[u8]) -> Result<bool, String> {
+    let identifiers = identifiers(content);
+    let has = |token: &str| {
+        let (system, value) = token.split_once('|').map_or((None, token), |(s, v)| (Some(s), v));
+        identifiers.iter().any(|(of, is)| {
+            let fits = system.is_none_or(|system| of.as_deref().unwrap_or_default() == system);
+            fits && (value.is_empty() || value == is)
+        })
+    };
+    let mut all = true;
+    for (name, value) in criteria.parameters() {
+        all &= match name {
+            "_id" => value.split(',').any(|one| one == id.as_str()),
+            "identifier" => value.split(',').any(has),
+            other => return Err(other.to_owned()),
+        };
+    }
+    Ok(all)
+}
+
+/// The identifiers of a resource in JSON: system, where there is one, and value.
+#[must_use]
+pub fn identifiers(content: &[u8]) -> Vec<(Option<String>, String)> {
+    let resource: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
+    let all = resource["identifier"].as_array().into_iter().flatten();
+    let text = |it: &serde_json::Value| it.as_str().map(str::to_owned);
+    all.filter_map(|it| Some((text(&it["system"]), text(&it["value"])?))).collect()
 }
 
 /// The origin of this name, always with the same tag.

@@ -254,7 +254,10 @@ impl Refusal {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 answer.headers.push((RETRY_AFTER, ascii(seconds.to_string())));
             }
-            Self::Overloaded | Self::Stale(_) | Self::TooSlow { .. } => {
+            Self::Overloaded
+            | Self::Stale(_)
+            | Self::TooSlow { .. }
+            | Self::Query(InvalidQuery::Unindexed { .. }) => {
                 answer.headers.push((RETRY_AFTER, BUSY_RETRY_AFTER_S.into()));
             }
             Self::Gone { version, at, conflict, .. } => {
@@ -276,7 +279,12 @@ impl Refusal {
             Self::Query(InvalidQuery::TooMuch { .. }) | Self::TooCostly(_) => {
                 (StatusCode::BAD_REQUEST, "too-costly")
             }
+            Self::Query(InvalidQuery::Unindexed { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "transient")
+            }
             Self::Query(_) => (StatusCode::BAD_REQUEST, "value"),
+            Self::ValueSet(_) => (StatusCode::BAD_REQUEST, "not-found"),
+            Self::Incomplete(_) => (StatusCode::BAD_REQUEST, "required"),
             Self::Ignored(_) | Self::NoCompartment { .. } => {
                 (StatusCode::BAD_REQUEST, "not-supported")
             }
@@ -370,6 +378,7 @@ fn rejection_sort(reason: &RejectionReason) -> (StatusCode, &'static str) {
         RejectionReason::SeveralMatches { .. } => {
             (StatusCode::PRECONDITION_FAILED, "multiple-matches")
         }
+        RejectionReason::UnusableCriteria { .. } => (StatusCode::BAD_REQUEST, "value"),
         RejectionReason::NoMatch { .. } => (StatusCode::PRECONDITION_FAILED, "not-found"),
         RejectionReason::IdMismatch { .. } => (StatusCode::BAD_REQUEST, "value"),
         RejectionReason::DuplicateTarget { .. } => (StatusCode::BAD_REQUEST, "duplicate"),

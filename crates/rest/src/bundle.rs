@@ -13,6 +13,7 @@ use chartmesh_record::{
     Action, BatchEntry, BundledRead, Invalid, Operation, PostedBundle, ReadTarget, ResourceKey,
 };
 use futures::{StreamExt, stream};
+use http::Method;
 
 use crate::answer::Answer;
 use crate::body::{Received, receive};
@@ -22,7 +23,7 @@ use crate::freshness::Look;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::media;
-use crate::path::{Misdirected, Page, Reading};
+use crate::path::{self, Interaction, Misdirected, Page, Query, Reading};
 use crate::preference::Echo;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
@@ -185,6 +186,13 @@ impl Step {
         let reading = match read.what {
             ReadTarget::Resource(key) => Reading::Current(key),
             ReadTarget::History(key) => Reading::History(key, Page::first()),
+            ReadTarget::Url(url) => {
+                let (path, query) = url.split_once('?').unwrap_or((&url, ""));
+                match path::interaction(&Method::GET, path, &Query::new(Some(query)), false)? {
+                    Interaction::Read(reading) => reading,
+                    _ => unreachable!("a GET reads"),
+                }
+            }
             ReadTarget::Version(key, text) => match text.parse() {
                 Ok(version) => Reading::Version(key, version),
                 Err(_) => return Err(Misdirected::NoSuchVersion { text }.into()),

@@ -51,6 +51,9 @@ impl Limits {
     pub const PAGE_ENTRIES: usize = 50;
     /// The most entries of a page, whatever `_count` says.
     pub const PAGE_ENTRIES_MAX: usize = 1000;
+    /// A search that looks at no more entries than this is answered where it is understood; others run
+    /// beside the threads that serve connections.
+    pub const BRIEF_LOOKS: usize = 400;
     /// The most entries of one batch under way at once.
     pub const BATCH_PARALLEL: usize = 32;
     /// How long the free space of the disk is taken as known.

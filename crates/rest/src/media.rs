@@ -84,7 +84,8 @@ fn is_json(media_type: &str) -> bool {
         let value = value.trim().trim_matches('"');
         match name.trim().to_ascii_lowercase().as_str() {
             "charset" => value.eq_ignore_ascii_case("utf-8"),
-            "fhirversion" => value == "4.0" || value == "4.0.1",
+            // Some clients know R4 by the name of R4B alone. What they are answered is R4.
+            "fhirversion" => matches!(value, "4.0" | "4.0.1" | "4.3" | "4.3.0"),
             _ => true,
         }
     };
@@ -109,6 +110,8 @@ mod tests {
         check(Some("application/*"), None, true);
         check(Some("application/fhir+json"), None, true);
         check(Some("application/fhir+json; fhirVersion=4.0"), None, true);
+        check(Some("application/fhir+json; fhirVersion=4.3"), None, true);
+        check(Some("application/fhir+json; fhirVersion=3.0"), None, false);
         check(Some("application/fhir+json; fhirVersion=5.0"), None, false);
         check(Some("application/json"), None, true);
         check(Some("text/json"), None, true);

@@ -79,7 +79,7 @@ struct Served {
     search_rev_include: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     search_param: Vec<SearchParam>,
-    operation: [Operation; 1],
+    operation: Vec<Operation>,
 }
 
 /// A search parameter.
@@ -148,8 +148,27 @@ fn served(kind: ResourceType, registry: &Registry) -> Served {
                 sort: parameter.sort().as_str(),
             })
             .collect(),
-        operation: [conflicts(None)],
+        operation: operations(kind),
     }
+}
+
+/// The operations on a type and its resources.
+fn operations(kind: ResourceType) -> Vec<Operation> {
+    let of_r4 = |name, definition| Operation { name, definition, documentation: None };
+    let own = match kind.as_str() {
+        "Patient" => {
+            Some(of_r4("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"))
+        }
+        "Encounter" => Some(of_r4(
+            "everything",
+            "http://hl7.org/fhir/OperationDefinition/Encounter-everything",
+        )),
+        "Observation" => {
+            Some(of_r4("lastn", "http://hl7.org/fhir/OperationDefinition/Observation-lastn"))
+        }
+        _ => None,
+    };
+    [conflicts(None)].into_iter().chain(own).collect()
 }
 
 /// What resources of a type may bring along.
@@ -175,10 +194,12 @@ const DOCUMENTATION: &str = "Every node of the mesh answers from its own copy; t
     chartmesh-max-staleness=SECONDS. What a write survives: Chartmesh-Durability. Where versions \
     stand beside each other, reads carry the tag urn:chartmesh|conflict and the header \
     Chartmesh-Conflict, which names them: sent back as If-Match it resolves the conflict. Retries \
-    that write once: Idempotency-Key. Criteria of conditional interactions: _id and identifier. \
-    Searches know \
-    the parameters listed here, and _sort, _count, _total, _include, _revinclude, _summary=count and, over all \
-    types, _type. Clients are not authenticated.";
+    that write once: Idempotency-Key. Searches know the parameters listed here and those of active \
+    SearchParameter resources, with their modifiers, chains and _has; and _list, _sort, _count, _total, \
+    _summary, _elements, _include, _revinclude (:iterate) and, over all types, _type; not _text, _content, \
+    _filter, _query and contained resources. :in and :not-in take value sets that are stored here and \
+    expanded, or list their codes. Criteria of conditional interactions are any search, and strict. Pages \
+    are linked forwards and backwards; a link holds at every node. Clients are not authenticated.";
 
 const CONFLICTS: &str = "GET [base]/$conflicts, [base]/[type]/$conflicts and \
     [base]/[type]/[id]/$conflicts: what is in conflict, oldest first, as a searchset of Parameters, \

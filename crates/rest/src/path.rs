@@ -67,6 +67,10 @@ pub(crate) enum SearchScope {
     Type(ResourceType),
     /// Among those that belong to a compartment, of one type or of any.
     Compartment(ResourceKey, Option<ResourceType>),
+    /// All that belongs to a compartment, with what that refers to: `$everything`.
+    Everything(ResourceKey),
+    /// The newest observations of each code: `$lastn`.
+    Newest,
 }
 
 /// What is to be written.
@@ -74,6 +78,8 @@ pub(crate) enum SearchScope {
 pub(crate) enum Writing {
     /// `POST [type]`
     Create(ResourceType),
+    /// `POST [type]?criteria`: only if nothing matches, as some clients write `If-None-Exist`
+    CreateUnless(Criteria),
     /// `PUT [type]/[id]`
     Update(ResourceKey),
     /// `PUT [type]?criteria`
@@ -135,6 +141,8 @@ enum Place {
     Version(ResourceKey, VersionId),
     Conflicts(ConflictScope),
     Compartment(ResourceKey, Option<ResourceType>),
+    Everything(ResourceKey),
+    Newest,
     SearchForm(SearchScope),
 }
 
@@ -162,7 +170,7 @@ impl<'q> Query<'q> {
     fn criteria(&self) -> String {
         let kept = self.0.split('&').filter(|pair| {
             let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            !pair.is_empty() && !GENERAL.contains(&&*decode(name))
+            !pair.is_empty() && !matches!(&*decode(name), "_format" | "_pretty")
         });
         kept.collect::<Vec<_>>().join("&")
     }
@@ -219,7 +227,12 @@ pub(crate) fn interaction(
         (Place::Base, _) => return wrong("GET, HEAD, POST"),
         (Place::Metadata, "GET" | "HEAD") => Interaction::Read(Reading::Metadata),
         (Place::Metadata, _) => return wrong("GET, HEAD"),
-        (Place::Type(kind), "POST") => Interaction::Write(Writing::Create(kind)),
+        (Place::Type(kind), "POST") if query.criteria().is_empty() => {
+            Interaction::Write(Writing::Create(kind))
+        }
+        (Place::Type(kind), "POST") => {
+            Interaction::Write(Writing::CreateUnless(criteria(kind, query)?))
+        }
         (Place::Type(kind), "PUT") => {
             Interaction::Write(Writing::UpdateWhere(criteria(kind, query)?))
         }
@@ -231,7 +244,11 @@ pub(crate) fn interaction(
         (Place::Compartment(key, kind), "GET" | "HEAD") => {
             search(SearchScope::Compartment(key, kind))
         }
-        (Place::Compartment(..), _) => return wrong("GET, HEAD"),
+        (Place::Everything(key), "GET" | "HEAD") => search(SearchScope::Everything(key)),
+        (Place::Newest, "GET" | "HEAD") => search(SearchScope::Newest),
+        (Place::Compartment(..) | Place::Everything(_) | Place::Newest, _) => {
+            return wrong("GET, HEAD");
+        }
         (Place::SearchForm(scope), "POST") => {
             Interaction::SearchForm(query.searching(scope, strict))
         }
@@ -281,6 +298,10 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
         ("_history", [None, ..]) => return Err(NOT_SUPPORTED_HISTORY),
         ("_search", [None, ..]) => return Ok(Place::SearchForm(SearchScope::All)),
         _ if decode(last) == "$conflicts" => return conflicts(above, reading),
+        _ if decode(last) == "$everything" => return everything(above, reading),
+        ("Observation", [Some(last), None, _]) if decode(last) == "$lastn" => {
+            return Ok(Place::Newest);
+        }
         _ if trimmed.contains("/$") || trimmed.starts_with('$') => {
             return Err(Misdirected::NotSupported { what: "this operation" });
         }
@@ -329,6 +350,16 @@ fn conflicts(above: &str, reading: bool) -> Result<Place, Misdirected> {
         _ => return Err(Misdirected::NotSupported { what: "this operation" }),
     };
     Ok(Place::Conflicts(scope))
+}
+
+/// All that belongs to the patient or encounter that this path names.
+fn everything(above: &str, reading: bool) -> Result<Place, Misdirected> {
+    match place(above, reading)? {
+        Place::Instance(key) if matches!(key.kind.as_str(), "Patient" | "Encounter") => {
+            Ok(Place::Everything(key))
+        }
+        _ => Err(Misdirected::NotSupported { what: "this operation" }),
+    }
 }
 
 const NOT_SUPPORTED_HISTORY: Misdirected =
@@ -483,6 +514,10 @@ mod tests {
             "PUT Patient?identifier=a%7C1&_format=json",
             Interaction::Write(Writing::UpdateWhere(criteria.clone())),
         );
+        check(
+            "POST Patient?identifier=a|1&_pretty=true",
+            Interaction::Write(Writing::CreateUnless(criteria.clone())),
+        );
         check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
         let patients = kind("Patient");
         let conflicts =
@@ -510,6 +545,11 @@ mod tests {
         let observations = within(Some(kind("Observation")));
         check("GET Patient/1/Observation?x=a+b&page=p~1", read(search(observations, "x", false)));
         check("HEAD Patient/1/*?x=a+b&page=p~1", read(search(within(None), "x", false)));
+        let patient = ResourceKey { kind: patients, id: "1".parse().unwrap() };
+        let all = search(SearchScope::Everything(patient), "start", false);
+        check("GET Patient/1/$everything?start=a+b&page=p~1", read(all));
+        let newest = search(SearchScope::Newest, "max", false);
+        check("GET Observation/$lastn?max=a+b&page=p~1", read(newest));
         check("GET metadata", Interaction::Read(Reading::Metadata));
         check("POST ", Interaction::Bundle);
         check("POST /", Interaction::Bundle);
@@ -555,7 +595,9 @@ mod tests {
             "this server does not support the history of a type or of the whole system yet",
         );
         check("GET Patient/1/Observation/1", r#"there is nothing at "Patient/1/Observation/1""#);
-        check("GET Patient/1/$everything", "this server does not support this operation yet");
+        check("GET Group/1/$everything", "this server does not support this operation yet");
+        check("GET Patient/$everything", "this server does not support this operation yet");
+        check("GET Patient/$lastn", "this server does not support this operation yet");
         check("GET metadata/$conflicts", "this server does not support this operation yet");
         check("GET $conflicts/$conflicts", "this server does not support this operation yet");
         check("GET $conflicts?kind=update", r#"parameter "kind" cannot be used here"#);
@@ -564,6 +606,6 @@ mod tests {
         assert!(matches!(parse(&format!("GET Patient/{long}")), Err(Misdirected::NoSuchId(_))));
         assert!(matches!(parse("PUT Patient/a_b"), Err(Misdirected::BadId(_))));
         assert!(matches!(parse("DELETE Patient"), Err(Misdirected::Criteria(_))));
-        assert!(matches!(parse("PUT Patient?name=x"), Err(Misdirected::Criteria(_))));
+        assert!(matches!(parse("PUT Patient?name=%x"), Err(Misdirected::Criteria(_))));
     }
 }

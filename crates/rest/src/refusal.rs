@@ -45,6 +45,10 @@ pub(crate) enum Refusal {
     NoCompartment { kind: ResourceType },
     #[error(transparent)]
     TooCostly(SearchError),
+    #[error(transparent)]
+    ValueSet(SearchError),
+    #[error("$lastn needs {0}")]
+    Incomplete(&'static str),
     #[error("If-None-Exist: {0}")]
     Criteria(InvalidCriteria),
     #[error(transparent)]
@@ -82,7 +86,8 @@ impl From<SearchError> for Refusal {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::Corrupt(corrupt) => Self::Store(corrupt),
-            SearchError::TooCostly => Self::TooCostly(error),
+            SearchError::TooCostly { .. } => Self::TooCostly(error),
+            SearchError::ValueSet { .. } => Self::ValueSet(error),
         }
     }
 }

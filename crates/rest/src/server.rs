@@ -11,12 +11,14 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
+use chartmesh_record::Timestamp;
 use chartmesh_region::Blocking;
+use chartmesh_search::Registry;
 use futures::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -50,7 +52,9 @@ pub(crate) struct Server {
     in_flight: Semaphore,
     looks: Looks,
     account: Account,
-    statement: Bytes,
+    /// What the server can do, by the search parameters that there were.
+    statement: Mutex<(Arc<Registry>, Bytes)>,
+    since: Timestamp,
 }
 
 /// One request, its body aside.
@@ -69,14 +73,11 @@ enum Begun<'r> {
 
 impl Server {
     pub(crate) fn new(api: Api) -> Self {
-        let about = About {
-            software: &api.software,
-            place: &api.place,
-            region: &api.region_name,
-            since: api.clock.wall(),
-        };
+        let (since, registry) = (api.clock.wall(), api.store.registry());
+        let statement = statement(&api, since, &registry);
         Self {
-            statement: metadata::statement(&about, api.store.registry()),
+            statement: Mutex::new((registry, statement)),
+            since,
             in_flight: Semaphore::new(api.limits.in_flight),
             big_bodies: Semaphore::new(api.limits.big_bodies),
             room: Room::default(),
@@ -184,7 +185,7 @@ impl Server {
                 Interaction::SearchForm(mut searching) => {
                     self.add_form(&asked, body, &mut searching).await?;
                     self.await_freshness(asked.preferences, look).await?;
-                    let answer = self.beside(|| self.search(&searching, asked.base))?;
+                    let answer = self.search(&searching, asked.base)?;
                     Ok(answer.applying(asked.preferences.of_reads()))
                 }
                 Interaction::Bundle => self.bundle(&asked, body, look).await,
@@ -222,9 +223,20 @@ impl Server {
             Reading::Conflicts(scope, page) => {
                 self.beside(|| conflicts::list(store, scope, page, base))
             }
-            Reading::Search(searching) => self.beside(|| self.search(searching, base)),
-            Reading::Metadata => Ok(Answer::document(self.statement.clone())),
+            Reading::Search(searching) => self.search(searching, base),
+            Reading::Metadata => Ok(Answer::document(self.statement())),
         }
+    }
+
+    /// What the server can do.
+    fn statement(&self) -> Bytes {
+        let registry = self.api.store.registry();
+        let mut known = self.statement.lock().expect("no holder panics");
+        if !Arc::ptr_eq(&known.0, &registry) {
+            let made = statement(&self.api, self.since, &registry);
+            *known = (registry, made);
+        }
+        known.1.clone()
     }
 
     /// Waits until the store is as fresh as the client demands, or says that it is not.
@@ -255,6 +267,12 @@ impl Server {
     pub(crate) fn sized<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
         if bytes > Limits::PARSE_INLINE_BYTES { self.beside(work) } else { work() }
     }
+}
+
+fn statement(api: &Api, since: Timestamp, registry: &Registry) -> Bytes {
+    let Api { software, place, region_name, .. } = api;
+    let about = About { software, place, region: region_name, since };
+    metadata::statement(&about, registry)
 }
 
 fn interaction(parts: &Parts, query: &Query<'_>, strict: bool) -> Result<Interaction, Refusal> {
@@ -295,7 +313,7 @@ impl Interaction {
             Self::Read(Reading::Conflicts(..)) => Kind::Conflicts,
             Self::Read(Reading::Search(_)) | Self::SearchForm(_) => Kind::Search,
             Self::Read(Reading::Metadata) => Kind::Metadata,
-            Self::Write(Writing::Create(_)) => Kind::Create,
+            Self::Write(Writing::Create(_) | Writing::CreateUnless(_)) => Kind::Create,
             Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,
             Self::Write(Writing::Delete(_) | Writing::DeleteWhere(_)) => Kind::Delete,
             Self::Bundle => Kind::Bundle,

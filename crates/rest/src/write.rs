@@ -166,6 +166,14 @@ fn operation(writing: Writing, headers: &HeaderMap, body: &[u8]) -> Result<Opera
             let unless = unless(kind, headers)?;
             Ok(Operation::Create { draft: draft(body, kind, None)?, unless })
         }
+        Writing::CreateUnless(criteria) => {
+            let kind = criteria.kind();
+            if unless(kind, headers)?.is_some_and(|other| other != criteria) {
+                let reason = "the query of the URL gives other criteria";
+                return Err(InvalidHeader { name: "If-None-Exist", reason }.into());
+            }
+            Ok(Operation::Create { draft: draft(body, kind, None)?, unless: Some(criteria) })
+        }
         Writing::Update(key) => {
             let precondition = condition::precondition(headers)?;
             let draft = draft(body, key.kind, Some(&key))?;

@@ -1,10 +1,9 @@
 //! This module decides whether a resource is meant by a condition of a search.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use chartmesh_record::{
-    ResourceId, ResourceKey, ResourceType, Token as TokenSought, TokenSystem, Tree,
-};
+use chartmesh_record::{ResourceId, ResourceKey, ResourceType, Tree};
 
 use crate::date::DateSought;
 use crate::entries::Entries;
@@ -16,7 +15,7 @@ use crate::posting::{self, Seeds};
 use crate::quantity::QuantitySought;
 use crate::reference::{Reference, ReferenceSought};
 use crate::string::StringSought;
-use crate::token;
+use crate::token::{self, TokenSought, TokenSystem};
 use crate::uri::UriSought;
 use crate::value::Value;
 
@@ -58,6 +57,11 @@ pub enum Condition {
     Text(Arc<Parameter>, Vec<StringSought>),
     /// An identifier has one of these types and values (`:of-type`).
     OfType(Arc<Parameter>, Vec<(TokenSought, String)>),
+    /// A code is in one of these value sets (`:in`), or none is (`:not-in`). They are named by their
+    /// canonical URLs or as `ValueSet/id`.
+    In(Arc<Parameter>, Vec<String>, bool),
+    /// One of these lists names it (`_list`).
+    Listed(Vec<ResourceId>),
     /// A resource that the parameter refers to, of one of these types, is as its condition says
     /// (chaining).
     Chain(Arc<Parameter>, Vec<(ResourceType, Self)>),
@@ -100,6 +104,18 @@ pub trait Lookup {
     /// # Errors
     /// When it cannot be read.
     fn in_conflict(&self, key: &ResourceKey) -> Result<bool, Self::Error>;
+
+    /// The codes of a value set, named by its canonical URL or as `ValueSet/id`.
+    ///
+    /// # Errors
+    /// When they cannot be told, or read.
+    fn value_set(&self, name: &str) -> Result<Arc<[TokenSought]>, Self::Error>;
+
+    /// What a list names; nothing if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn listed(&self, list: &ResourceId) -> Result<Arc<[ResourceKey]>, Self::Error>;
 
     /// Whether a resource of a type is as all of these say.
     ///
@@ -144,6 +160,14 @@ fn is_one(parameter: &Parameter, sought: &[Sought], entries: Entries<'_>) -> boo
     })
 }
 
+/// Whether a value of a parameter is one of these codes.
+fn has_code(parameter: &Parameter, codes: &[TokenSought], entries: Entries<'_>) -> bool {
+    parameter.paths().iter().flat_map(|(path, _)| entries.values(*path)).any(|value| {
+        let Value::Token(found) = &value else { return false };
+        codes.iter().any(|code| code.matches(found.system.as_deref(), &found.code))
+    })
+}
+
 fn may_be(value: &Value<'_>, target: ResourceType) -> bool {
     matches!(value, Value::Reference(reference) if reference.may_be(target))
 }
@@ -170,6 +194,16 @@ pub fn targets(parameter: &Parameter, entries: Entries<'_>) -> Vec<ResourceKey> 
     keys
 }
 
+/// The first code of a parameter: its system and itself.
+#[must_use]
+pub fn first_code(parameter: &Parameter, entries: Entries<'_>) -> Option<(Option<String>, String)> {
+    let mut values = parameter.paths().iter().flat_map(|(path, _)| entries.values(*path));
+    values.find_map(|value| match value {
+        Value::Token(token) => Some((token.system.map(Cow::into_owned), token.code.into_owned())),
+        _ => None,
+    })
+}
+
 impl Condition {
     /// Whether a resource is as this says.
     ///
@@ -188,6 +222,22 @@ impl Condition {
             Self::OfType(parameter, sought) => {
                 let content = lookup.content(it.key)?;
                 content.is_some_and(|content| is_of_type(parameter, sought, &content))
+            }
+            Self::In(parameter, names, is_in) => {
+                let mut found = false;
+                for name in names {
+                    let codes = lookup.value_set(name)?;
+                    found |= has_code(parameter, &codes, it.entries);
+                }
+                found == *is_in
+            }
+            Self::Listed(lists) => {
+                for list in lists {
+                    if lookup.listed(list)?.contains(it.key) {
+                        return Ok(true);
+                    }
+                }
+                false
             }
             Self::Chain(parameter, conditions) => {
                 for key in targets(parameter, it.entries) {
@@ -260,6 +310,8 @@ impl Condition {
             | Self::InConflict
             | Self::IsNot(..)
             | Self::Missing(..)
+            | Self::In(..)
+            | Self::Listed(_)
             | Self::Chain(..)
             | Self::Has(..) => None,
         }
@@ -322,6 +374,12 @@ mod tests {
             }
             fn in_conflict(&self, _: &ResourceKey) -> Result<bool, Self::Error> {
                 Ok(false)
+            }
+            fn value_set(&self, _: &str) -> Result<Arc<[TokenSought]>, Self::Error> {
+                Ok([].into())
+            }
+            fn listed(&self, _: &ResourceId) -> Result<Arc<[ResourceKey]>, Self::Error> {
+                Ok([].into())
             }
             fn any(&self, _: ResourceType, _: &[&Condition]) -> Result<bool, Self::Error> {
                 Ok(false)

@@ -21,7 +21,7 @@ use crate::token::Token;
 use crate::value::Value;
 
 /// The format of rows and of postings.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The row of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,12 @@ impl<'r> Entries<'r> {
     #[must_use]
     pub fn read(row: &'r [u8]) -> Self {
         Self(row)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'r [u8] {
+        self.0
     }
 
     /// The values of a path.

@@ -7,6 +7,7 @@
 //!
 //! `store` keeps rows and postings and goes through them, `rest` reads queries.
 
+mod added;
 mod comparison;
 mod condition;
 mod date;
@@ -29,9 +30,11 @@ mod string;
 mod token;
 mod uri;
 mod value;
+mod value_set;
 
+pub use added::Added;
 pub use comparison::Comparison;
-pub use condition::{Candidate, Condition, Lookup, Sought, targets};
+pub use condition::{Candidate, Condition, Lookup, Sought, first_code, targets};
 pub use date::{Almanac, DateSought, Span};
 pub use entries::{Entries, FORMAT};
 pub use near::NearSought;
@@ -44,6 +47,7 @@ pub use reference::{Reference, ReferenceSought};
 pub use registry::Registry;
 pub use sorting::{InvalidPageKey, PageKey, SortKey};
 pub use string::{Manner, StringSought};
-pub use token::Token;
+pub use token::{Token, TokenSought, TokenSystem};
 pub use uri::{UriPlace, UriSought};
 pub use value::Value;
+pub use value_set::codes;

@@ -125,7 +125,7 @@ impl Sort {
         SORTS.iter().find(|(_, sort)| *sort == self).map_or("", |(name, _)| name)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         SORTS.iter().find(|(name, _)| *name == text).map(|(_, sort)| *sort)
     }
 
@@ -321,7 +321,7 @@ impl Parameter {
             let prefix = posting::prefix(kind, path);
             prefix.to_vec()..posting::after(&prefix)
         });
-        Some(Seeds { ranges: ranges.collect(), sorted: false })
+        Some(Seeds { ranges: ranges.collect(), sorted: false, shared: None })
     }
 
     pub(crate) fn ways(&self) -> &[Way] {

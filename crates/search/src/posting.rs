@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use chartmesh_record::{ResourceId, ResourceType, Token as TokenSought, TokenSystem};
+use chartmesh_record::{ResourceId, ResourceType};
 use sha2::{Digest, Sha256};
 
 use crate::condition::Sought;
@@ -18,13 +18,15 @@ use crate::number::{self, Interval};
 use crate::parameter::PathId;
 use crate::reference::{Reference, ReferenceSought};
 use crate::string::folded;
-use crate::token::Token;
+use crate::token::{Token, TokenSought, TokenSystem};
 use crate::uri::UriPlace;
 use crate::value::Value;
 
 /// How much of a text is in a key, in bytes.
 const TEXT_BYTES: usize = 64;
 const URL_BYTES: usize = 128;
+/// How much of the hash of a system is in a key, in bytes.
+const SYSTEM_BYTES: usize = 4;
 /// The first byte after the path id of numbers that are one value, and of those that are a range.
 const POINT: u8 = 1;
 const RANGE: u8 = 2;
@@ -47,6 +49,8 @@ pub struct Seeds {
     pub ranges: Vec<Range<Vec<u8>>>,
     /// Whether all keys of each range have one value: their ids are sorted.
     pub sorted: bool,
+    /// If they are not: so many first bytes that keys of one value share, where few values are expected.
+    pub shared: Option<usize>,
 }
 
 impl IdKey {
@@ -171,8 +175,8 @@ fn token_key(token: &Token<'_>) -> Vec<u8> {
     key
 }
 
-fn system_key(system: Option<&str>) -> [u8; 4] {
-    let Some(system) = system else { return [0; 4] };
+fn system_key(system: Option<&str>) -> [u8; SYSTEM_BYTES] {
+    let Some(system) = system else { return [0; SYSTEM_BYTES] };
     let hash: [u8; 32] = Sha256::digest(system).into();
     *hash.first_chunk().expect("32 bytes hold 4")
 }
@@ -197,7 +201,7 @@ fn number_key(interval: Interval, [point, range]: [u8; 2], unit: &[u8]) -> Vec<u
 /// The keys that begin with one of these.
 fn all_of(beginnings: impl IntoIterator<Item = Vec<u8>>, sorted: bool) -> Seeds {
     let ranges = beginnings.into_iter().map(|from| from.clone()..after(&from)).collect();
-    Seeds { ranges, sorted }
+    Seeds { ranges, sorted, shared: None }
 }
 
 /// The first key that does not begin with this one.
@@ -216,7 +220,8 @@ pub fn after(prefix: &[u8]) -> Vec<u8> {
 impl Seeds {
     fn join(mut self, other: Self) -> Self {
         self.ranges.extend(other.ranges);
-        Self { sorted: self.sorted && other.sorted, ..self }
+        let shared = self.shared.filter(|shared| other.shared == Some(*shared));
+        Self { sorted: self.sorted && other.sorted, shared, ..self }
     }
 
     /// Those of several values.
@@ -245,12 +250,13 @@ pub(crate) fn seeds(kind: ResourceType, path: PathId, sought: &Sought) -> Option
                 let (first, last) = date.reach(width);
                 between(&[width as u8], date::sortable(first), date::sortable(last))
             });
-            Seeds { ranges: ranges.into(), sorted: false }
+            Seeds { ranges: ranges.into(), sorted: false, shared: None }
         }
         Sought::Number(number) => {
             let (low, high) = number.reach();
             let points = between(&[POINT], number::sortable(low), number::sortable(high));
-            Seeds { ranges: vec![points], sorted: false }.join(all_of([with(&[RANGE])], false))
+            Seeds { ranges: vec![points], sorted: false, shared: None }
+                .join(all_of([with(&[RANGE])], false))
         }
         Sought::Quantity(quantity) => {
             let canonical = quantity.canonical();
@@ -263,7 +269,8 @@ pub(crate) fn seeds(kind: ResourceType, path: PathId, sought: &Sought) -> Option
             let (low, high) = number.reach();
             let [point, range] = sorts.map(|sort| [&[sort], &unit[..]].concat());
             let points = between(&point, number::sortable(low), number::sortable(high));
-            Seeds { ranges: vec![points], sorted: false }.join(all_of([with(&range)], false))
+            Seeds { ranges: vec![points], sorted: false, shared: None }
+                .join(all_of([with(&range)], false))
         }
         Sought::Uri(uri) => match uri.place {
             UriPlace::Same => all_of([with(&text_key(&uri.uri, URL_BYTES))], true),
@@ -276,18 +283,17 @@ pub(crate) fn seeds(kind: ResourceType, path: PathId, sought: &Sought) -> Option
 
 fn token_seeds(token: &TokenSought, with: &impl Fn(&[u8]) -> Vec<u8>) -> Option<Seeds> {
     let mut key = text_key(token.value.as_deref()?, TEXT_BYTES);
-    let sorted = match &token.system {
-        TokenSystem::Any => false,
-        TokenSystem::Absent => {
-            key.extend_from_slice(&system_key(None));
-            true
+    let system = match &token.system {
+        TokenSystem::Any => {
+            let key = with(&key);
+            let shared = Some(key.len() + SYSTEM_BYTES);
+            return Some(Seeds { shared, ..all_of([key], false) });
         }
-        TokenSystem::Is(system) => {
-            key.extend_from_slice(&system_key(Some(system)));
-            true
-        }
+        TokenSystem::Absent => None,
+        TokenSystem::Is(system) => Some(system.as_str()),
     };
-    Some(all_of([with(&key)], sorted))
+    key.extend_from_slice(&system_key(system));
+    Some(all_of([with(&key)], true))
 }
 
 fn reference_seeds(reference: &ReferenceSought, with: &impl Fn(&[u8]) -> Vec<u8>) -> Option<Seeds> {

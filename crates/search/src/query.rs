@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chartmesh_record::{CONFLICT_TAG, ResourceType, Token as TokenSought, escape};
+use chartmesh_record::{CONFLICT_TAG, Criteria, ResourceType, escape};
 
 use crate::condition::{Condition, Sought};
 use crate::date::{Almanac, DateSought};
@@ -20,6 +20,7 @@ use crate::reference::ReferenceSought;
 use crate::registry::Registry;
 use crate::sorting::SortKey;
 use crate::string::{Manner, StringSought};
+use crate::token::TokenSought;
 use crate::uri::{UriPlace, UriSought};
 
 /// What is looked for among resources of one type, and how it is to be answered.
@@ -112,6 +113,15 @@ pub enum InvalidQuery {
         /// Why not.
         reason: String,
     },
+    /// Not all resources are indexed by this parameter yet.
+    #[error(
+        "search parameter {name} was added not long ago, and this node is not through with indexing by \
+         it: try again later"
+    )]
+    Unindexed {
+        /// The parameter.
+        name: String,
+    },
     /// It is longer or deeper than any may be.
     #[error("the search has more than {most} {what}")]
     TooMuch {
@@ -138,6 +148,7 @@ enum Refusal {
     Ignored(String),
     Value(String, Fault),
     TooMuch(&'static str, usize),
+    Unindexed(String),
 }
 
 impl Query {
@@ -175,9 +186,28 @@ impl Query {
                 Err(Refusal::TooMuch(what, most)) => {
                     return Err(InvalidQuery::TooMuch { what, most });
                 }
+                Err(Refusal::Unindexed(name)) => return Err(InvalidQuery::Unindexed { name }),
             }
         }
         Ok(query)
+    }
+
+    /// Reads criteria: conditions only, and all of them.
+    ///
+    /// # Errors
+    /// Says what cannot be used.
+    pub fn criteria(setting: Setting<'_>, criteria: &Criteria) -> Result<Vec<Condition>, String> {
+        let query = Self::parse(setting, criteria.kind(), criteria.parameters());
+        let query = query.map_err(|invalid| invalid.to_string())?;
+        if let Some(ignored) = query.ignored.first() {
+            return Err(ignored.to_string());
+        }
+        if query.conditions.len() != query.used.len() {
+            let all = query.used.iter().map(|(name, _)| name.as_str());
+            let all: Vec<_> = all.filter(|name| is_of_answers(name)).collect();
+            return Err(format!("{} is about the answer, not about what matches", all.join(", ")));
+        }
+        Ok(query.conditions)
     }
 
     fn take(&mut self, setting: Setting<'_>, name: &str, value: &str) -> Result<(), Refusal> {
@@ -239,6 +269,23 @@ impl Query {
     }
 }
 
+/// Whether a parameter says how a search is answered.
+fn is_of_answers(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "_count",
+        "_total",
+        "_summary",
+        "_elements",
+        "_sort",
+        "_include",
+        "_revinclude",
+        "_contained",
+        "_containedType",
+    ];
+    let code = name.split_once(':').map_or(name, |(code, _)| code);
+    NAMES.contains(&code)
+}
+
 impl Include {
     fn parse(registry: &Registry, value: &str, reverse: bool) -> Result<Self, Refusal> {
         let refuse = |reason: String| Refusal::Value(value.to_owned(), reason.into());
@@ -286,6 +333,17 @@ fn condition(
         Some((code, modifier)) => (code, Some(modifier)),
         None => (first, None),
     };
+    if (code, modifier, rest) == ("_list", None, None) {
+        let ids = escape::split(value, ',').map(|text| {
+            let id = text.strip_prefix("List/").unwrap_or(text).parse();
+            id.map_err(|_| Refusal::Value(text.to_owned(), "not the id of a List".into()))
+        });
+        return Ok(Condition::Listed(ids.collect::<Result<_, _>>()?));
+    }
+    if let "_text" | "_content" | "_filter" | "_query" = code {
+        let reason = "this server searches by parameters, not in texts or by expressions";
+        return Err(Refusal::Ignored(reason.to_owned()));
+    }
     let parameter = setting.registry.parameter(kind, code);
     let parameter = parameter.ok_or_else(|| unknown(setting.registry, kind, code))?;
     if let Some(rest) = rest {
@@ -364,6 +422,10 @@ fn with_modifier(
         (Sort::Uri, "below") => is(sought(Modifier::Place(UriPlace::Below))?),
         (Sort::Uri, "above") => is(sought(Modifier::Place(UriPlace::Above))?),
         (Sort::Token, "not") => Ok(Condition::IsNot(parameter.clone(), sought(Modifier::None)?)),
+        (Sort::Token, "in" | "not-in") => {
+            let names = each(values, |text| Ok(escape::unescape(text)?))?;
+            Ok(Condition::In(parameter.clone(), names, modifier == "in"))
+        }
         (Sort::Token, "text") => {
             let texts = each(values, |text| StringSought::parse(text, Manner::Begins))?;
             Ok(Condition::Text(parameter.clone(), texts))
@@ -519,6 +581,9 @@ fn has(
 }
 
 fn unknown(registry: &Registry, kind: ResourceType, code: &str) -> Refusal {
+    if registry.is_unindexed(kind, code) {
+        return Refusal::Unindexed(code.to_owned());
+    }
     let names = registry.parameters(kind).map(|parameter| parameter.code());
     let near = names
         .map(|name| (strsim::jaro_winkler(name, code), name))

@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use chartmesh_record::{
-    ElementType, Node, ResourceId, ResourceKey, ResourceType, Token as TokenSought, escape,
-};
+use chartmesh_record::{ElementType, Node, ResourceId, ResourceKey, ResourceType, escape};
 
 use crate::fault::Fault;
 use crate::names::Names;
-use crate::token::Token;
+use crate::token::{Token, TokenSought};
 
 /// What a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use chartmesh_record::ResourceType;
 
+use crate::added::Added;
 use crate::definitions;
 use crate::parameter::{Parameter, Way};
 
@@ -14,6 +15,9 @@ use crate::parameter::{Parameter, Way};
 pub struct Registry {
     zone: i32,
     types: Vec<OnceLock<TypeParameters>>,
+    added: Added,
+    /// Those of them that not all resources are indexed by yet.
+    unindexed: BTreeSet<(ResourceType, String)>,
 }
 
 /// Those of one type.
@@ -31,7 +35,30 @@ impl Registry {
     #[must_use]
     pub fn of_r4(zone: i32) -> Self {
         let types = ResourceType::all().map(|_| OnceLock::new()).collect();
-        Self { zone, types }
+        Self { zone, types, added: Added::default(), unindexed: BTreeSet::new() }
+    }
+
+    /// The same with other added parameters. `indexed` has the [lines](Added::lines) of those that all
+    /// resources are indexed by.
+    #[must_use]
+    pub fn with(&self, added: Added, indexed: &str) -> Self {
+        let lines = added.lines();
+        let names = added.names().zip(lines.lines());
+        let unindexed = names.filter(|(_, line)| !indexed.lines().any(|known| known == *line));
+        let unindexed = unindexed.map(|(name, _)| name.clone()).collect();
+        Self { added, unindexed, ..Self::of_r4(self.zone) }
+    }
+
+    /// The parameters beside those of R4.
+    #[must_use]
+    pub fn added(&self) -> &Added {
+        &self.added
+    }
+
+    /// Whether there is such a parameter that not all resources are indexed by yet.
+    #[must_use]
+    pub fn is_unindexed(&self, kind: ResourceType, code: &str) -> bool {
+        !self.unindexed.is_empty() && self.unindexed.contains(&(kind, code.to_owned()))
     }
 
     /// The zone of dates that have none: seconds east of Greenwich.
@@ -43,12 +70,13 @@ impl Registry {
     /// The parameter of this name.
     #[must_use]
     pub fn parameter(&self, kind: ResourceType, code: &str) -> Option<&Arc<Parameter>> {
-        self.of(kind).parameters.get(code)
+        self.of(kind).parameters.get(code).filter(|_| !self.is_unindexed(kind, code))
     }
 
     /// All parameters of a type, by name.
     pub fn parameters(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<Parameter>> {
-        self.of(kind).parameters.values()
+        let all = self.of(kind).parameters.values();
+        all.filter(move |parameter| !self.is_unindexed(kind, parameter.code()))
     }
 
     /// The parameters by which resources of a type belong to compartments of another; `{def}` is the
@@ -69,8 +97,11 @@ impl Registry {
     }
 
     fn of(&self, kind: ResourceType) -> &TypeParameters {
-        self.types[usize::from(kind.code())]
-            .get_or_init(|| TypeParameters::new(definitions::parameters(kind)))
+        self.types[usize::from(kind.code())].get_or_init(|| {
+            let mut all = definitions::parameters(kind);
+            all.extend(self.added.of(kind));
+            TypeParameters::new(all)
+        })
     }
 }
 

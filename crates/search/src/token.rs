@@ -1,11 +1,11 @@
-//! This module indexes tokens (FHIR R4, search, 3.1.1.4.10): codes, identifiers, flags. What is sought
-//! is a `record::Token`, because criteria decide about identity too.
+//! This module indexes and seeks tokens (FHIR R4, search, 3.1.1.4.10): codes, identifiers, flags.
 //!
-//! Letter case matters: R4 leaves it to each system, and a match in spite of it would be a guess.
+//! Letter case matters: R4 leaves it to each system, a match in spite of it would be a guess, and
+//! criteria decide about identity.
 
 use std::borrow::Cow;
 
-use chartmesh_record::{ElementType, Node};
+use chartmesh_record::{ElementType, Node, escape};
 
 use crate::definitions;
 use crate::names::Names;
@@ -17,6 +17,26 @@ pub struct Token<'v> {
     pub system: Option<Cow<'v, str>>,
     /// The code; empty if there is only a system.
     pub code: Cow<'v, str>,
+}
+
+/// A token that is sought.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenSought {
+    /// What the system must be.
+    pub system: TokenSystem,
+    /// What the value must be; `None`: any (`system|`).
+    pub value: Option<String>,
+}
+
+/// What the system of a token must be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenSystem {
+    /// Anything (`value`).
+    Any,
+    /// Absent (`|value`).
+    Absent,
+    /// This one (`system|value`).
+    Is(String),
 }
 
 impl<'v> Token<'v> {
@@ -90,6 +110,39 @@ impl<'v> Token<'v> {
     }
 }
 
+impl TokenSought {
+    /// What is sought by a text: `value`, `|value`, `system|value` or `system|`.
+    ///
+    /// # Errors
+    /// Says why it is none of them.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let parts =
+            escape::split(text, '|').map(escape::unescape).collect::<Result<Vec<String>, _>>()?;
+        let (system, value) = match <[String; 2]>::try_from(parts) {
+            Ok([system, value]) if system.is_empty() => (TokenSystem::Absent, value),
+            Ok([system, value]) => (TokenSystem::Is(system), value),
+            Err(mut parts) if parts.len() == 1 => (TokenSystem::Any, parts.remove(0)),
+            Err(_) => return Err("more than one '|': write \\| for one within a value"),
+        };
+        match (&system, value.is_empty()) {
+            (TokenSystem::Is(_), true) => Ok(Self { system, value: None }),
+            (_, true) => Err("it is empty"),
+            (_, false) => Ok(Self { system, value: Some(value) }),
+        }
+    }
+
+    /// Whether a value of a system is meant; a value that is missing is empty.
+    #[must_use]
+    pub fn matches(&self, system: Option<&str>, value: &str) -> bool {
+        let in_system = match &self.system {
+            TokenSystem::Any => true,
+            TokenSystem::Absent => system.is_none(),
+            TokenSystem::Is(asked) => system == Some(asked),
+        };
+        in_system && self.value.as_ref().is_none_or(|asked| asked == value)
+    }
+}
+
 /// The texts that stand beside the codes of an element, for `:text`.
 pub(crate) fn texts<'t>(
     node: Node<'t>,
@@ -112,5 +165,52 @@ pub(crate) fn texts<'t>(
             node.member(&names.kind).into_iter().for_each(|kind| text(kind, &names.text))
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sought(system: TokenSystem, value: Option<&str>) -> TokenSought {
+        TokenSought { system, value: value.map(str::to_owned) }
+    }
+
+    fn is(system: &str) -> TokenSystem {
+        TokenSystem::Is(system.to_owned())
+    }
+
+    #[test]
+    fn reads_every_form_of_a_token() {
+        let check = |text: &str, expected: TokenSought| {
+            assert_eq!(TokenSought::parse(text), Ok(expected), "{text}");
+        };
+
+        check("12", sought(TokenSystem::Any, Some("12")));
+        check("|12", sought(TokenSystem::Absent, Some("12")));
+        check("urn:x|12", sought(is("urn:x"), Some("12")));
+        check("urn:x|", sought(is("urn:x"), None));
+        check(r"a\,b\|c\$d\\|e", sought(is(r"a,b|c$d\"), Some("e")));
+        check("a$b", sought(TokenSystem::Any, Some("a$b")));
+        for bad in ["", "|", "a|b|c", r"a\b", r"a\"] {
+            assert!(TokenSought::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_meant_in_its_system_and_to_the_letter() {
+        let check = |text: &str, system: Option<&str>, value: &str, expected: bool| {
+            let sought = TokenSought::parse(text).expect("a token");
+            assert_eq!(sought.matches(system, value), expected, "{text}");
+        };
+
+        check("1", Some("s"), "1", true);
+        check("s|1", Some("s"), "1", true);
+        check("|1", Some("s"), "1", false);
+        check("t|1", Some("s"), "1", false);
+        check("S|1", Some("s"), "1", false);
+        check("|2", None, "2", true);
+        check("s|2", None, "2", false);
+        check("s|", Some("s"), "1", true);
     }
 }

@@ -8,7 +8,6 @@ mod count;
 mod feed;
 mod head;
 mod held_back;
-mod identifier;
 mod lost;
 mod made;
 mod meta;
@@ -21,7 +20,6 @@ pub(crate) use count::CountRow;
 pub(crate) use feed::{FeedKey, HeaderRow};
 pub(crate) use head::{CurrentHead, HeadRow, HeldHead};
 pub(crate) use held_back::HeldBackRow;
-pub(crate) use identifier::IdentifierKey;
 pub(crate) use lost::LostRow;
 pub(crate) use made::{CriteriaHash, DuplicateRow, MadeRow};
 pub use meta::Note;
@@ -151,9 +149,7 @@ mod tests {
         let cursor = Cursor { origin: origin(1), seq: Seq(300), hash: ChainHash([0x33; 32]) };
         let origin_row = OriginRow { cursor: cursor.clone(), newest: at, forgotten: Seq(7) };
         let count = CountRow(Count { resources: 1, versions: 300, bytes: 70_000 });
-        let with_system = (Some("urn:a".to_owned()), "1".to_owned());
-        let without = (None, "x".repeat(300));
-        let (kind, id) = (resource.kind, &resource.id);
+        let kind = resource.kind;
         let key = VersionKey { resource: resource.clone(), generation, origin: code };
         let criteria = CriteriaHash::of(kind, "identifier=urn:a|1");
         let conflict = ConflictRow { since: at, resource: resource.clone(), criteria: None };
@@ -167,14 +163,13 @@ mod tests {
             ("feed", FeedKey::Piece(piece).encode(), b"piece".to_vec()),
             ("heads", HeadRow::key(&resource), head_row().encode(code_of)),
             ("versions", key.encode(), version.encode()),
-            ("identifiers", IdentifierKey::encode(kind, &with_system, id), Vec::new()),
-            ("identifiers", IdentifierKey::encode(kind, &without, id), Vec::new()),
             ("requests", [0x11; 16].to_vec(), RequestRow(vec![change]).encode()),
             ("default", code.key(), origin_row.encode()),
             ("default", CountRow::key(kind), count.encode()),
             ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
             ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
-            ("default", MetaKey::Index.key().to_vec(), vec![0, 0, 0, 1, 0, 0, 0, 0]),
+            ("default", MetaKey::Index.key().to_vec(), vec![0, 0, 0, 2, 0, 0, 0, 0]),
+            ("default", MetaKey::Added.key().to_vec(), b"Patient race 0011\n".to_vec()),
             ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
             ("default", ConflictRow::by_resource(&resource), conflict.encode().to_vec()),
             ("default", conflict.by_age(), Vec::new()),

@@ -60,6 +60,11 @@ impl Origins {
         self.names.get(name).map_or(Timestamp(0), |named| named.newest)
     }
 
+    /// When the newest change set of all was decided.
+    pub(crate) fn newest_of_all(&self) -> Timestamp {
+        self.names.values().map(|named| named.newest).max().unwrap_or_default()
+    }
+
     /// Gives an origin of which nothing is held a code.
     pub(crate) fn add(&mut self, row: OriginRow) -> OriginCode {
         let code = OriginCode(u32::try_from(self.rows.len()).expect("fewer than 2^32 origins"));

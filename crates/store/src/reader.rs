@@ -52,6 +52,18 @@ impl<'s> Reader<'s> {
         self.inner.tables.get(table, key, options)
     }
 
+    /// Several rows at once.
+    pub(crate) fn get_several(
+        &self,
+        table: &str,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<DBPinnableSlice<'s>>>, Corrupt> {
+        match &self.moment {
+            Some((_, options)) => self.inner.tables.get_several(table, keys, options),
+            None => self.inner.tables.get_several(table, keys, &ReadOptions::default()),
+        }
+    }
+
     pub(crate) fn scan(
         &self,
         table: &str,
@@ -103,6 +115,22 @@ impl<'s> Reader<'s> {
         let content =
             piece_content(&piece).map_err(|error| self.bad_change(place.change, error))?;
         Ok(content.map(|range| Bytes::copy_from_slice(&piece[range])))
+    }
+
+    /// The resources in versions that are no deletions, in their order.
+    pub(crate) fn contents(&self, places: &[PiecePlace]) -> Result<Vec<Bytes>, Corrupt> {
+        let keys: Vec<_> = places.iter().map(|place| FeedKey::Piece(*place).encode()).collect();
+        let pieces = self.get_several(FEED, &keys)?;
+        let content = |((place, key), piece): ((&PiecePlace, &Vec<u8>), Option<_>)| {
+            let piece: DBPinnableSlice<'_> =
+                piece.ok_or_else(|| self.inner.tables.no_row(FEED, key))?;
+            let range = piece_content(&piece).map_err(|error| self.bad_change(place.change, error));
+            let range = range?.ok_or_else(|| {
+                self.bad_change(place.change, "it does not say what its entries say")
+            })?;
+            Ok(Bytes::copy_from_slice(&piece[range]))
+        };
+        places.iter().zip(&keys).zip(pieces).map(content).collect()
     }
 
     /// The chain up to and with a change set; `None` if it is not held.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use chartmesh_record::{Criteria, Heads, Recorded, RequestId, ResourceId, ResourceKey, View};
+use chartmesh_record::{
+    Criteria, FindError, Heads, Recorded, RequestId, ResourceId, ResourceKey, View,
+};
 
 use crate::error::Corrupt;
 use crate::reader::Reader;
+use crate::search::Shelf;
 use crate::store::Store;
 
 /// What a store held at one moment.
@@ -23,13 +26,27 @@ impl Store {
 
 impl View for Snapshot<'_> {
     type Error = Corrupt;
+    type Shelf = Shelf;
 
     fn heads(&self, key: &ResourceKey) -> Result<Heads, Corrupt> {
         Ok(self.reader.head_row(key)?.heads())
     }
 
-    fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, Corrupt> {
-        self.reader.find(criteria, limit)
+    fn shelve(&self, shelf: &mut Shelf, key: &ResourceKey, content: Option<&[u8]>) {
+        shelf.put(&self.reader.inner.registry(), key, content);
+    }
+
+    fn unshelve(&self, shelf: &mut Shelf, key: &ResourceKey) {
+        shelf.remove(key);
+    }
+
+    fn find(
+        &self,
+        criteria: &Criteria,
+        shelves: &[&Shelf],
+        limit: usize,
+    ) -> Result<Vec<ResourceId>, FindError<Corrupt>> {
+        self.reader.find(criteria, shelves, limit)
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {

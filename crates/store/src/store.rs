@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
-use chartmesh_record::{Cursor, Horizon, Origin, Seq};
+use chartmesh_record::{Cursor, Horizon, Origin, Seq, Zone};
 use chartmesh_search::Registry;
 use rocksdb::{DBCompressionType, ReadOptions, WriteBatch};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
 use crate::held_back::held_back;
-use crate::index::check_index;
+use crate::index::{check_index, indexed_in};
 use crate::keys::{
     ConflictRow, CountRow, FORMAT, LostRow, MetaKey, Note, OriginCode, OriginRow, decode_format,
     encode_format,
@@ -34,15 +34,16 @@ pub struct Store {
 pub struct Options {
     /// What it shares with the node's other databases.
     pub memory: Memory,
-    /// The parameters that searches may name.
-    pub registry: Arc<Registry>,
+    /// Where dates are read that have no zone. `None`: where they were when it was last open, at first in
+    /// UTC. Another zone has the search index made again.
+    pub zone: Option<Zone>,
 }
 
 impl Options {
-    /// With the parameters of R4; dates without a zone are read as UTC.
+    /// With the zone that it has.
     #[must_use]
     pub fn new(memory: Memory) -> Self {
-        Self { memory, registry: Arc::new(Registry::of_r4(0)) }
+        Self { memory, zone: None }
     }
 }
 
@@ -50,7 +51,10 @@ impl Options {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) tables: Tables,
-    pub(crate) registry: Arc<Registry>,
+    /// Changed by who holds the turn.
+    pub(crate) registry: RwLock<Arc<Registry>>,
+    /// Goes up when resources are to be indexed again.
+    pub(crate) unindexed: watch::Sender<u64>,
     /// Codes are added before rows with them are written, the rest is put right after.
     pub(crate) origins: RwLock<Origins>,
     pub(crate) totals: RwLock<Totals>,
@@ -96,12 +100,10 @@ pub(crate) const VERSIONS: &str = "versions";
 pub(crate) const ENTRIES: &str = "entries";
 /// What leads to resources from their entries.
 pub(crate) const POSTINGS: &str = "postings";
-/// The identifiers of current versions.
-pub(crate) const IDENTIFIERS: &str = "identifiers";
 /// The requests that are remembered.
 pub(crate) const REQUESTS: &str = "requests";
 
-pub(crate) const LAYOUTS: [Layout; 8] = {
+pub(crate) const LAYOUTS: [Layout; 7] = {
     use DBCompressionType::{Lz4, Zstd};
     const fn layout(name: &'static str, compression: DBCompressionType) -> Layout {
         Layout { name, block_bytes: 4 * 1024, compression, dictionary_bytes: 0, sought: false }
@@ -113,7 +115,6 @@ pub(crate) const LAYOUTS: [Layout; 8] = {
         Layout { dictionary_bytes: 32 * 1024, ..layout(FEED, Lz4) },
         Layout { sought: true, ..layout(HEADS, Lz4) },
         Layout { block_bytes: 16 * 1024, ..layout(VERSIONS, Zstd) },
-        Layout { block_bytes: 16 * 1024, ..layout(IDENTIFIERS, Zstd) },
         Layout { sought: true, ..layout(REQUESTS, Lz4) },
         Layout { dictionary_bytes: 32 * 1024, sought: true, ..layout(ENTRIES, Lz4) },
         layout(POSTINGS, Lz4),
@@ -133,17 +134,23 @@ impl Store {
         let totals = totals(&tables, ReadOptions::default)?;
         let held_back = RwLock::new(held_back(&tables)?);
         let lost = RwLock::new(lost(&tables)?);
+        let zone = match options.zone {
+            Some(zone) => zone,
+            None => indexed_in(&tables)?,
+        };
         let inner = Inner {
             lost,
             held_back,
             tables,
-            registry: options.registry,
+            registry: RwLock::new(Arc::new(Registry::of_r4(zone.seconds))),
+            unindexed: watch::Sender::new(0),
             origins: RwLock::new(origins),
             totals: RwLock::new(totals),
             turn: Mutex::new(()),
             revision: watch::Sender::new(0),
             synced: Mutex::default(),
         };
+        inner.learn_parameters()?;
         check_index(&inner)?;
         let store = Self { inner: Arc::new(inner) };
         store.sync()?;

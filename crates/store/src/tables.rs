@@ -1,12 +1,13 @@
 //! This module opens a RocksDB database and reads its tables (RocksDB: column families).
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    DBPinnableSlice, DBRawIterator, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::{Corrupt, DiskError, OpenError};
@@ -139,19 +140,28 @@ impl Tables {
             .map(|row| row.map_err(|error| self.corrupt(error)))
     }
 
-    /// The keys from one on, below another.
+    /// Goes through the keys from one on, below another.
     pub(crate) fn keys<'t>(
         &'t self,
         table: &str,
-        from: &[u8],
-        to: &[u8],
+        range: &Range<Vec<u8>>,
         mut options: ReadOptions,
-    ) -> impl Iterator<Item = Result<Box<[u8]>, Corrupt>> + use<'t> {
-        options.set_iterate_upper_bound(to);
-        let start = IteratorMode::From(from, Direction::Forward);
-        self.db
-            .iterator_cf_opt(self.table(table), options, start)
-            .map(|row| row.map(|(key, _)| key).map_err(|error| self.corrupt(error)))
+    ) -> DBRawIterator<'t> {
+        options.set_iterate_upper_bound(&range.end[..]);
+        let mut keys = self.db.raw_iterator_cf_opt(self.table(table), options);
+        keys.seek(&range.start);
+        keys
+    }
+
+    /// Several rows at once.
+    pub(crate) fn get_several<'t>(
+        &'t self,
+        table: &str,
+        keys: &[Vec<u8>],
+        options: &ReadOptions,
+    ) -> Result<Vec<Option<DBPinnableSlice<'t>>>, Corrupt> {
+        let rows = self.db.batched_multi_get_cf_opt(self.table(table), keys, false, options);
+        rows.into_iter().map(|row| row.map_err(|error| self.corrupt(error))).collect()
     }
 
     /// Removes all rows of a table.

@@ -3,37 +3,40 @@
 //! ```text
 //! take  change set -> its feed rows, version rows, request; its versions into the heads, in memory
 //! forget            -> request rows that are past their time
-//! write             -> heads, identifiers, entries and postings, digest, counts, cursors, applied: all in one batch
+//! write             -> heads, entries and postings, digest, counts, cursors, applied: all in one batch
 //! ```
 //! A resource that several change sets touch is looked up once and written once.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chartmesh_record::{
     ChainHash, Cursor, Origin, RequestId, ResourceKey, ResourceType, Timestamp, Version, mutant,
 };
+use chartmesh_search::Registry;
 use chartmesh_wire::Canonical;
 use rocksdb::WriteBatch;
 
 use crate::digest::StateDigest;
 use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
-use crate::index::{Indexed, entries_key};
+use crate::index::{Indexed, IndexedHead, entries_key};
 use crate::keys::{
-    ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead,
-    IdentifierKey, LostRow, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow,
-    VersionKey, VersionRow,
+    ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, LostRow,
+    MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
-use crate::store::{FEED, HEADS, IDENTIFIERS, Inner, REQUESTS, Totals, VERSIONS};
+use crate::reindex::SEARCH_PARAMETER;
+use crate::store::{FEED, HEADS, Inner, REQUESTS, Totals, VERSIONS};
 
 /// What one apply changes.
 pub(crate) struct Writing<'s> {
     reader: Reader<'s>,
+    registry: Arc<Registry>,
     batch: WriteBatch,
     /// How many origins were known before.
     known: usize,
@@ -61,6 +64,7 @@ impl<'s> Writing<'s> {
         let origins = inner.origins.read().expect("no holder panics");
         Self {
             reader: Reader::live(inner),
+            registry: inner.registry(),
             batch: WriteBatch::with_capacity_bytes(bytes + bytes / 8),
             known: origins.count(),
             origins: BTreeMap::new(),
@@ -250,6 +254,9 @@ impl<'s> Writing<'s> {
         }
         *totals = std::mem::take(&mut self.totals);
         drop((origins, totals));
+        if self.kinds.iter().any(|kind| kind.as_str() == SEARCH_PARAMETER) {
+            inner.unindexed.send_modify(|times| *times += 1);
+        }
         if !self.hashes.is_empty() {
             inner.revision.send_modify(|revision| *revision += 1);
         }
@@ -285,11 +292,7 @@ impl<'s> Writing<'s> {
         touched: &Touched,
         arrived: Timestamp,
     ) -> Result<(), Corrupt> {
-        let in_conflict = |row: &HeadRow| {
-            let one = matches!(&row.0[..], [only] if only.head.ancestry.kept.is_empty());
-            !row.0.is_empty() && !one && row.heads().in_conflict()
-        };
-        match (in_conflict(&touched.before), in_conflict(&touched.after)) {
+        match (touched.before.in_conflict(), touched.after.in_conflict()) {
             (false, true) => {
                 let row = ConflictRow { since: arrived, resource, criteria: None };
                 self.batch.put(ConflictRow::by_resource(&row.resource), row.encode());
@@ -325,12 +328,7 @@ impl<'s> Writing<'s> {
         count.resources += u64::from(live(after));
 
         let name = |row: &HeadRow| row.current().map(|held| held.head.version.clone());
-        if name(before) != name(after) {
-            let old = self.identifier_keys(resource, before)?;
-            let new = self.identifier_keys(resource, after)?;
-            let table = self.reader.inner.tables.table(IDENTIFIERS);
-            old.difference(&new).for_each(|key| self.batch.delete_cf(table, key));
-            new.difference(&old).for_each(|key| self.batch.put_cf(table, key, b""));
+        if name(before) != name(after) || before.in_conflict() != after.in_conflict() {
             self.put_entries(resource, after)?;
         }
         Ok(())
@@ -340,32 +338,27 @@ impl<'s> Writing<'s> {
     fn put_entries(&mut self, resource: &ResourceKey, after: &HeadRow) -> Result<(), Corrupt> {
         let inner = self.reader.inner;
         let old = self.reader.indexed(resource)?;
-        let content = self.current_content(after)?;
-        let new = Indexed::of(&inner.registry, resource, content.as_deref());
+        let code =
+            |held: &HeldHead| self.known_code(&held.head.version.origin).expect("it was given one");
+        let new = match IndexedHead::of(after, code) {
+            None => Indexed::default(),
+            Some(head) => {
+                let content = self.content(head.place)?;
+                Indexed::of(&self.registry, resource, &head, &content)
+            }
+        };
         new.replace(&old, &entries_key(resource), &inner.tables, &mut self.batch);
         Ok(())
     }
 
-    /// The rows of the identifiers of the current version.
-    fn identifier_keys(
-        &self,
-        resource: &ResourceKey,
-        row: &HeadRow,
-    ) -> Result<BTreeSet<Vec<u8>>, Corrupt> {
-        let content = self.current_content(row)?;
-        Ok(IdentifierKey::all(resource, content.as_deref()))
-    }
-
-    /// The current version, if there is one and it is no deletion.
-    fn current_content(&self, row: &HeadRow) -> Result<Option<Bytes>, Corrupt> {
-        let Some(current) = row.current() else { return Ok(None) };
-        let origin = self.known_code(&current.head.version.origin).expect("it was given one");
-        let change = FeedPlace { origin, seq: current.seq };
-        let place = PiecePlace { change, index: current.index };
-        match self.contents.get(&place) {
-            Some(content) => Ok(content.clone()),
-            None => self.reader.content(place),
-        }
+    /// The resource in a version that is no deletion.
+    fn content(&self, place: PiecePlace) -> Result<Bytes, Corrupt> {
+        let content = match self.contents.get(&place) {
+            Some(content) => content.clone(),
+            None => self.reader.content(place)?,
+        };
+        let differs = "it does not say what its head says";
+        content.ok_or_else(|| self.reader.bad_change(place.change, differs))
     }
 
     /// The code of an origin, which it is given if it has none.

@@ -20,6 +20,12 @@ pub fn encode_rejection(rejection: &Rejection) -> proto::Rejection {
         RejectionReason::ConflictedDelete { key, heads } => {
             Reason::ConflictedDelete(standing_to(key, heads))
         }
+        RejectionReason::UnusableCriteria { criteria, reason } => {
+            Reason::UnusableCriteria(proto::UnusableCriteria {
+                criteria: Some(criteria_to(criteria)),
+                reason: reason.clone(),
+            })
+        }
         RejectionReason::SeveralMatches { criteria } => {
             Reason::SeveralMatches(criteria_to(criteria))
         }
@@ -58,6 +64,13 @@ pub fn decode_rejection(message: proto::Rejection) -> Result<Rejection, WireErro
         Reason::ConflictedDelete(standing) => {
             let (key, heads) = standing_from(standing)?;
             RejectionReason::ConflictedDelete { key, heads }
+        }
+        Reason::UnusableCriteria(unusable) => {
+            let criteria = required(unusable.criteria, "UnusableCriteria.criteria")?;
+            RejectionReason::UnusableCriteria {
+                criteria: criteria_from(&criteria)?,
+                reason: unusable.reason,
+            }
         }
         Reason::SeveralMatches(criteria) => {
             RejectionReason::SeveralMatches { criteria: criteria_from(&criteria)? }

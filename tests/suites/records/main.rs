@@ -6,6 +6,7 @@ mod big_transaction;
 mod examples;
 mod patients;
 mod searches;
+mod us_core;
 mod validator_cases;
 
 use chartmesh_tests::http::{Answer, Ask, Client};

@@ -8,6 +8,7 @@ use chartmesh_tests::{witness, workspace};
 use serde_json::Value;
 
 use crate::ask;
+use crate::us_core::{self, Guide};
 
 const SET: &str = "data/02-bulk-uscore";
 const TOTALS: &str = "oracles/search-counts.tsv";
@@ -35,29 +36,39 @@ fn known() -> Option<Vec<Known>> {
 }
 
 /// A page of results.
-async fn page(client: &mut Client, asked: Ask) -> Value {
+pub(crate) async fn page(client: &mut Client, asked: Ask) -> Value {
     let answer = ask(client, asked).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-fn next(page: &Value) -> Option<String> {
+pub(crate) fn next(page: &Value) -> Option<String> {
     let links = page["link"].as_array()?;
     let url = links.iter().find(|link| link["relation"] == "next")?["url"].as_str()?;
     Some(url[url.find("/fhir/").unwrap()..].to_owned())
 }
 
 #[tokio::test]
-async fn searches_find_as_many_as_is_known_at_every_node_and_page_by_page() {
+async fn searches_find_what_is_known_at_every_node_and_page_by_page() {
     let Some((set, known)) = workspace::shared(SET).zip(known()) else { return };
+    let guide = workspace::shared(us_core::GUIDE).map(|archive| Guide::read(&archive));
     let cluster = Cluster::start().await.unwrap();
-    let mut files: Vec<_> = std::fs::read_dir(set).unwrap().map(|it| it.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(&set).unwrap().map(|it| it.unwrap().path()).collect();
     files.retain(|path| path.to_string_lossy().ends_with(".ndjson.zst"));
     let files: Vec<_> = files.iter().map(|path| path.to_str().unwrap()).collect();
     let to = cluster.url(0);
     cluster::run(&[&["load"][..], &files, &["--to", &to]].concat()).unwrap();
     witness::agree(&mut cluster.clients(), PATIENCE).await.unwrap();
 
+    totals_are_those_that_are_known(&cluster, &known).await;
+    if let Some(guide) = guide {
+        us_core::load(&cluster, &guide).await;
+        us_core::an_index_made_again_is_the_same(&cluster);
+        us_core::searches_find_what_the_elements_say(&cluster, &guide, &set).await;
+    }
+}
+
+async fn totals_are_those_that_are_known(cluster: &Cluster, known: &[Known]) {
     for (number, Known { kind, query, total }) in known.iter().enumerate() {
         for node in 0..cluster.size() {
             let mut client = cluster.client(node).with_patience(PATIENCE);

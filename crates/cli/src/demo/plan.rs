@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use chartmesh_link_proxy::{Member, Net};
 use chartmesh_node::{NodeEntry, Profile, RegionEntry, Role, Topology};
+use chartmesh_record::Zone;
 
 use crate::terminal::WrongUsage;
 
@@ -190,7 +191,8 @@ impl Plan {
             Ok(RegionEntry { name: name.parse()?, profile: Profile::Lan })
         };
         let regions = REGIONS.iter().take(size.regions).map(region).collect::<Result<_, _>>()?;
-        Ok(Self { topology: Topology { mesh: "demo".parse()?, regions, nodes } })
+        let search_zone = Zone::default();
+        Ok(Self { topology: Topology { mesh: "demo".parse()?, search_zone, regions, nodes } })
     }
 
     /// The nodes as their links see them.

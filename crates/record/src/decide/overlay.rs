@@ -1,36 +1,35 @@
 //! This module lays what has been decided, and is not applied yet, over what is held.
 //!
 //! An overlay over a view is itself a view, so a transaction is ruled in an overlay over its batch's:
-//! thrown away when it is refused, absorbed when it is accepted. One thing cannot be seen through it:
-//! where a deletion uncovers another live head, criteria are judged by what was current before.
+//! thrown away when it is refused, absorbed when it is accepted. Searches see all of it, but for two
+//! things: where a deletion uncovers another live head, they find what was current before; and within a
+//! transaction, references whose targets are not known yet lead nowhere.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Recorded, View};
+use super::{FindError, Recorded, View};
 use crate::ancestry::{Head, Heads};
 use crate::change_set::ChangeSet;
 use crate::command::RequestId;
-use crate::criteria::{Criteria, Term, Token};
-use crate::identifier::{Identifier, identifiers};
+use crate::criteria::Criteria;
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
 use crate::resource::{BodyHash, Resource};
+use crate::timestamp::Timestamp;
 
 /// A view with what was written on top of it.
-#[derive(Debug)]
-pub(super) struct Overlay<'v, V> {
+pub(super) struct Overlay<'v, V: View> {
     beneath: &'v V,
     written: Layer,
+    shelf: RefCell<Shelved<V::Shelf>>,
 }
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Layer {
-    by_key: HashMap<ResourceKey, Written>,
-    shelves: RefCell<HashMap<ResourceType, Shelf>>,
-}
+pub(super) struct Layer(HashMap<ResourceKey, Written>);
 
 /// A resource with a version that is not applied yet.
 #[derive(Debug)]
@@ -45,20 +44,17 @@ pub(super) struct Written {
     pub(super) content: Option<Bytes>,
 }
 
-/// The written resources of one type by their identifiers, read when somebody first searches.
-#[derive(Debug, Default)]
-struct Shelf {
-    unread: Vec<ResourceId>,
-    /// What they have; `None` for what is deleted.
-    identifiers: HashMap<ResourceId, Option<Vec<Identifier>>>,
-    /// What has, or once had, an identifier of this value.
-    by_value: HashMap<String, Vec<ResourceId>>,
+/// Where searches find what was written. It is put there when somebody first searches its type.
+#[derive(Default)]
+struct Shelved<S> {
+    shelf: S,
+    waiting: HashMap<ResourceType, Vec<ResourceId>>,
 }
 
 impl<'v, V: View> Overlay<'v, V> {
     /// Nothing written yet.
     pub(super) fn new(beneath: &'v V) -> Self {
-        Self { beneath, written: Layer::default() }
+        Self { beneath, written: Layer::default(), shelf: RefCell::default() }
     }
 
     /// What it lies over.
@@ -68,9 +64,8 @@ impl<'v, V: View> Overlay<'v, V> {
 
     /// Takes in a version.
     pub(super) fn write(&mut self, key: ResourceKey, written: Written) {
-        let shelves = self.written.shelves.get_mut();
-        shelves.entry(key.kind).or_default().unread.push(key.id.clone());
-        self.written.by_key.insert(key, written);
+        self.shelf.get_mut().waiting.entry(key.kind).or_default().push(key.id.clone());
+        self.written.0.insert(key, written);
     }
 
     /// What was written.
@@ -81,38 +76,61 @@ impl<'v, V: View> Overlay<'v, V> {
     /// Takes in what a change set has written, now that its content is complete.
     pub(super) fn absorb(&mut self, mut layer: Layer, change_set: &ChangeSet) {
         for version in &change_set.versions {
-            let written = layer.by_key.remove(&version.key).expect("ruled in that layer");
+            let written = layer.0.remove(&version.key).expect("ruled in that layer");
             let content = version.content.clone();
             self.write(version.key.clone(), Written { content, ..written });
+        }
+    }
+
+    /// Puts what was written where a search by these criteria finds it.
+    fn shelve_for(&self, criteria: &Criteria) {
+        let Shelved { shelf, waiting } = &mut *self.shelf.borrow_mut();
+        let follows = |name: &str| name.contains('.') || name.starts_with("_has:");
+        let all = criteria.parameters().any(|(name, _)| follows(name));
+        let kinds: Vec<_> = waiting.keys().copied().collect();
+        for kind in kinds.into_iter().filter(|kind| all || *kind == criteria.kind()) {
+            for id in waiting.remove(&kind).into_iter().flatten() {
+                let key = ResourceKey { kind, id };
+                let Some(written) = self.written.0.get(&key) else { continue };
+                if written.uncovers() {
+                    self.beneath.unshelve(shelf, &key);
+                } else {
+                    self.beneath.shelve(shelf, &key, written.content(&key).as_deref());
+                }
+            }
         }
     }
 }
 
 impl<V: View> View for Overlay<'_, V> {
     type Error = V::Error;
+    type Shelf = V::Shelf;
 
     fn heads(&self, key: &ResourceKey) -> Result<Heads, V::Error> {
-        match self.written.by_key.get(key) {
+        match self.written.0.get(key) {
             Some(written) => Ok(written.heads()),
             None => self.beneath.heads(key),
         }
     }
 
-    fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, V::Error> {
-        let mut shelves = self.written.shelves.borrow_mut();
-        let Some(shelf) = shelves.get_mut(&criteria.kind()) else {
-            return self.beneath.find(criteria, limit);
-        };
-        shelf.read(criteria.kind(), &self.written.by_key);
-        let mut found = shelf.find(criteria);
+    fn shelve(&self, shelf: &mut V::Shelf, key: &ResourceKey, content: Option<&[u8]>) {
+        self.beneath.shelve(shelf, key, content);
+    }
 
-        // Those written since may be among them, and are judged here.
-        let beneath = self.beneath.find(criteria, limit + shelf.identifiers.len())?;
-        found.extend(beneath.into_iter().filter(|id| {
-            let key = ResourceKey { kind: criteria.kind(), id: id.clone() };
-            self.written.by_key.get(&key).is_none_or(Written::uncovers)
-        }));
-        Ok(found.into_iter().take(limit).collect())
+    fn unshelve(&self, shelf: &mut V::Shelf, key: &ResourceKey) {
+        self.beneath.unshelve(shelf, key);
+    }
+
+    fn find(
+        &self,
+        criteria: &Criteria,
+        shelves: &[&V::Shelf],
+        limit: usize,
+    ) -> Result<Vec<ResourceId>, FindError<V::Error>> {
+        self.shelve_for(criteria);
+        let own = &self.shelf.borrow().shelf;
+        let shelves: Vec<_> = std::iter::once(own).chain(shelves.iter().copied()).collect();
+        self.beneath.find(criteria, &shelves, limit)
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, V::Error> {
@@ -128,43 +146,20 @@ impl Written {
         heads
     }
 
+    /// The resource as it is, or will be, read; `None` for a deletion.
+    fn content(&self, key: &ResourceKey) -> Option<Bytes> {
+        let sent = || Some(self.resource.as_ref()?.render(key, &self.head.version, Timestamp(0)));
+        self.content.clone().or_else(sent)
+    }
+
     /// Whether it is a deletion that leaves another head live.
     fn uncovers(&self) -> bool {
         self.resource.is_none() && self.heads().current().is_some_and(|head| !head.deleted)
     }
 }
 
-impl Shelf {
-    fn read(&mut self, kind: ResourceType, written: &HashMap<ResourceKey, Written>) {
-        for id in self.unread.drain(..) {
-            let key = ResourceKey { kind, id };
-            let resource = written.get(&key).and_then(|written| written.resource.as_ref());
-            let found = resource.map(identifiers_of);
-            for (_, value) in found.iter().flatten() {
-                self.by_value.entry(value.clone()).or_default().push(key.id.clone());
-            }
-            self.identifiers.insert(key.id, found);
-        }
+impl<V: View> fmt::Debug for Overlay<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlay").field("written", &self.written).finish_non_exhaustive()
     }
-
-    fn find(&self, criteria: &Criteria) -> BTreeSet<ResourceId> {
-        let matches = |id: &&ResourceId| {
-            let identifiers = self.identifiers.get(*id).and_then(Option::as_ref);
-            identifiers.is_some_and(|identifiers| criteria.matches(id, identifiers))
-        };
-        let with_value = |token: &Token| self.by_value.get(token.value.as_ref()?);
-        match criteria.terms().first() {
-            Some(Term::Id(ids)) => ids.iter().filter(matches).cloned().collect(),
-            Some(Term::Identifier(tokens)) if tokens.iter().all(|token| token.value.is_some()) => {
-                let candidates = tokens.iter().filter_map(with_value).flatten();
-                candidates.filter(matches).cloned().collect()
-            }
-            _ => self.identifiers.keys().filter(matches).cloned().collect(),
-        }
-    }
-}
-
-fn identifiers_of(resource: &Resource) -> Vec<Identifier> {
-    let body = &resource.content()[resource.meta_len()..];
-    identifiers(&[b"{", body, b"}"].concat())
 }

@@ -39,6 +39,14 @@ pub enum RejectionReason {
         /// Its heads.
         heads: Heads,
     },
+    /// Criteria that cannot be searched by (400).
+    #[error("the criteria {criteria} cannot be used: {reason}")]
+    UnusableCriteria {
+        /// The criteria.
+        criteria: Criteria,
+        /// Why not.
+        reason: String,
+    },
     /// Criteria that must match at the most one resource match several (412).
     #[error("{criteria} matches more than one resource")]
     SeveralMatches {

@@ -3,7 +3,7 @@
 //!
 //! All of it was done then, so nothing is done now, and what stands now is the answer.
 
-use super::View;
+use super::{FindError, View};
 use crate::ancestry::Heads;
 use crate::change_set::{Effect, EntryOutcome, Outcome};
 use crate::command::{Command, Operation};
@@ -46,7 +46,11 @@ fn standing<V: View>(held: &V, command: &Command, at: Timestamp) -> Result<Outco
                     Some(criteria) if held.heads(&key)?.current().is_none() => {
                         let updates = matches!(operation, Operation::UpdateWhere { .. });
                         let effect = if updates { Effect::Updated } else { Effect::Found };
-                        let found = held.find(criteria, 1)?.pop();
+                        let found = match held.find(criteria, &[], 1) {
+                            Ok(mut found) => found.pop(),
+                            Err(FindError::Unusable(_)) => None,
+                            Err(FindError::Unreadable(error)) => return Err(error),
+                        };
                         (effect, found.map(|id| ResourceKey { kind: criteria.kind(), id }))
                     }
                     _ => (Effect::Created, Some(key)),

@@ -13,7 +13,7 @@ use super::decision::{Ruling, target};
 use super::overlay::{Layer, Overlay, Written};
 use super::precondition::{Unmet, given_up, is_live};
 use super::replay::replay;
-use super::{Rejection, RejectionReason, View};
+use super::{FindError, Rejection, RejectionReason, View};
 use crate::ancestry::{Head, Heads};
 use crate::change_set::{Effect, EntryOutcome, Outcome};
 use crate::command::{Action, Command, Draft, LinkTarget, Operation};
@@ -93,7 +93,7 @@ pub(super) fn rule<V: View>(
 }
 
 /// A command under judgement.
-struct Ruler<'a, V> {
+struct Ruler<'a, V: View> {
     command: &'a Command,
     origin: &'a Origin,
     /// What is held, with what the stages so far have written.
@@ -243,7 +243,15 @@ impl<'a, V: View> Ruler<'a, V> {
         place: usize,
         criteria: &Criteria,
     ) -> Result<Option<(ResourceKey, Heads)>, Stop<V::Error>> {
-        let mut found = self.state.find(criteria, 2)?;
+        let mut found = match self.state.find(criteria, &[], 2) {
+            Ok(found) => found,
+            Err(FindError::Unreadable(error)) => return Err(Stop::Unreadable(error)),
+            Err(FindError::Unusable(reason)) => {
+                let criteria = criteria.clone();
+                let unusable = RejectionReason::UnusableCriteria { criteria, reason };
+                return Err(self.refuse(place, unusable));
+            }
+        };
         if found.len() > 1 {
             let criteria = criteria.clone();
             return Err(self.refuse(place, RejectionReason::SeveralMatches { criteria }));

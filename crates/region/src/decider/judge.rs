@@ -1,10 +1,10 @@
 //! This module judges waiting commands over what the node holds.
 
 use chartmesh_record::{
-    Batch, Command, Criteria, Cursor, Decision, Heads, Judgement, Recorded, RequestId, ResourceId,
-    ResourceKey, Seq, Timestamp, View, mutant,
+    Batch, Command, Criteria, Cursor, Decision, FindError, Heads, Judgement, Recorded, RequestId,
+    ResourceId, ResourceKey, Seq, Timestamp, View, mutant,
 };
-use chartmesh_store::{Corrupt, Snapshot, Store};
+use chartmesh_store::{Corrupt, Shelf, Snapshot, Store};
 use chartmesh_wire::Canonical;
 use chartmesh_wire::raft::Proposal;
 
@@ -45,13 +45,27 @@ pub(crate) struct Held<'s> {
 
 impl View for Held<'_> {
     type Error = Corrupt;
+    type Shelf = Shelf;
 
     fn heads(&self, key: &ResourceKey) -> Result<Heads, Corrupt> {
         self.snapshot.heads(key)
     }
 
-    fn find(&self, criteria: &Criteria, limit: usize) -> Result<Vec<ResourceId>, Corrupt> {
-        self.snapshot.find(criteria, limit)
+    fn shelve(&self, shelf: &mut Shelf, key: &ResourceKey, content: Option<&[u8]>) {
+        self.snapshot.shelve(shelf, key, content);
+    }
+
+    fn unshelve(&self, shelf: &mut Shelf, key: &ResourceKey) {
+        self.snapshot.unshelve(shelf, key);
+    }
+
+    fn find(
+        &self,
+        criteria: &Criteria,
+        shelves: &[&Shelf],
+        limit: usize,
+    ) -> Result<Vec<ResourceId>, FindError<Corrupt>> {
+        self.snapshot.find(criteria, shelves, limit)
     }
 
     fn request(&self, id: &RequestId) -> Result<Option<Recorded>, Corrupt> {

@@ -116,7 +116,7 @@ async fn the_entries_of_a_batch_stand_for_themselves() {
             "410 Gone",
             "404 Not Found",
             "404 Not Found",
-            "400 Bad Request"
+            "200 OK"
         ]
     );
     assert_eq!(reply.header("chartmesh-durability"), "region");

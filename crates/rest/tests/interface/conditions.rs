@@ -105,3 +105,77 @@ async fn criteria_that_match_several_are_refused() {
 fn with_id(id: &str) -> String {
     PATIENT.replace("p1", id)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_are_any_search_and_strict() {
+    let node = Node::start().await;
+    let body = |family: &str| {
+        format!(
+            r#"{{"resourceType":"Patient","name":[{{"family":"{family}"}}],"birthDate":"1970-01-02"}}"#
+        )
+    };
+    let create = async |criteria: &str, family: &str| {
+        node.ask("POST", "/fhir/Patient", &[("if-none-exist", criteria)], body(family)).await
+    };
+
+    let created = create("family:exact=Doe&birthdate=1970-01-02", "Doe").await;
+    let found = create("birthdate=1970-01-02&family:exact=Doe", "Doe").await;
+    let other = create("family:exact=Roe", "Roe").await;
+    let several = node.delete("Patient?birthdate=1970-01-02").await;
+    let updated = node.put("Patient?family:exact=Roe&birthdate=lt1980", &body("Poe"), &[]).await;
+    let deleted = node.delete("Patient?family=doe").await;
+
+    let by_url = node.post("Patient?family:exact=Poe", &body("Poe")).await;
+    let two = [("if-none-exist", "family=Roe")];
+    let two = node.ask("POST", "/fhir/Patient?family=Poe", &two, body("Poe")).await;
+
+    assert_eq!((by_url.status, by_url.place(), two.status), (200, other.place(), 400));
+    assert_eq!((created.status, found.status, other.status), (201, 200, 201));
+    assert_eq!(created.header("location"), found.header("location"));
+    assert_eq!((several.status, updated.status, deleted.status), (412, 200, 204));
+    assert_eq!(updated.place(), other.place());
+    for (criteria, reason) in [
+        ("gendre=male", "did you mean gender?"),
+        ("family=Doe&_count=1", "_count"),
+        ("birthdate=soon", "soon"),
+        ("_text=Doe", "_text"),
+    ] {
+        let refused = create(criteria, "Doe").await;
+        assert_eq!(refused.status, 400, "{criteria}");
+        assert!(refused.text.contains(reason), "{}", refused.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_references_of_a_transaction_are_any_search() {
+    let node = Node::start().await;
+    let entry = |id: u8, resource: &str, url: &str| {
+        format!(
+            r#"{{"fullUrl":"urn:uuid:0000000{id}-0000-4000-8000-000000000000","resource":{resource},"request":{{"method":"POST","url":"{url}"}}}}"#
+        )
+    };
+    let observation = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient?family:exact=Doe&general-practitioner.identifier=n|1"}}"#;
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{},{}]}}"#,
+        entry(
+            1,
+            r#"{"resourceType":"Practitioner","identifier":[{"system":"n","value":"1"}]}"#,
+            "Practitioner"
+        ),
+        entry(2, observation, "Observation"),
+    );
+    let refused = node.post("", &bundle).await;
+    let doctor = node
+        .put("Practitioner/d1", r#"{"resourceType":"Practitioner","id":"d1","identifier":[{"system":"n","value":"1"}]}"#, &[])
+        .await;
+    let patient = node
+        .put("Patient/p1", r#"{"resourceType":"Patient","id":"p1","name":[{"family":"Doe"}],"generalPractitioner":[{"reference":"Practitioner/d1"}]}"#, &[])
+        .await;
+
+    let accepted = node.post("", &bundle).await;
+
+    assert_eq!((doctor.status, patient.status), (201, 201));
+    assert_eq!((refused.status, accepted.status), (412, 200), "{}", accepted.text);
+    let found = node.get("Observation?subject=Patient/p1").await;
+    assert_eq!(found.json()["entry"].as_array().map(Vec::len), Some(1), "{}", found.text);
+}

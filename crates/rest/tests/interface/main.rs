@@ -7,6 +7,7 @@ mod bundles;
 mod client;
 mod conditions;
 mod conflicts;
+mod downtime;
 mod foreign;
 mod freshness;
 mod limits;

@@ -60,6 +60,12 @@ impl HeadRow {
         self.0.first()
     }
 
+    /// Whether versions stand beside each other (see [`Heads::in_conflict`]).
+    pub(crate) fn in_conflict(&self) -> bool {
+        let alone = matches!(&self.0[..], [only] if only.head.ancestry.kept.is_empty());
+        !self.0.is_empty() && !alone && self.heads().in_conflict()
+    }
+
     /// Takes in a version, in any order. What it supersedes leaves, and it does not stay if it is
     /// superseded itself.
     pub(crate) fn insert(&mut self, version: HeldHead) {

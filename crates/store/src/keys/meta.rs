@@ -3,6 +3,7 @@
 //! ```text
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
 //! 'm' 'i' -> the format of the search index (4), the zone of its dates: seconds east (4)
+//! 'm' 'j' -> the added search parameters that all resources are indexed by, a line each
 //! 'm' 'n' -> how fresh what is held was when it was last noted
 //! 'm' 'p' -> what the voters of the region have acknowledged      'm' 'r' -> that it was recovered
 //! ```
@@ -18,6 +19,8 @@ pub(crate) enum MetaKey {
     Digest,
     /// How the search index was made.
     Index,
+    /// The added parameters that everything is indexed by.
+    Added,
     /// A note.
     Note(Note),
 }
@@ -40,6 +43,7 @@ impl MetaKey {
             Self::Applied => b"ma",
             Self::Digest => b"md",
             Self::Index => b"mi",
+            Self::Added => b"mj",
             Self::Note(Note::Freshness) => b"mn",
             Self::Note(Note::Promises) => b"mp",
             Self::Note(Note::Recovery) => b"mr",

@@ -6,24 +6,29 @@ use std::ops::Range;
 
 use chartmesh_record::ResourceType;
 use chartmesh_search::{
-    Condition, Entries, IdKey, Parameter, ReferenceSought, Seeds, Sort, Sought, after, targets,
+    Condition, Entries, IdKey, Lookup, Parameter, ReferenceSought, Seeds, Sort, Sought, after,
+    targets,
 };
 
-use super::{Check, Decide, Go, SearchError, Searcher};
+use super::stream::Stream;
+use super::{Check, Decide, Go, Row, SearchError, Searcher};
 use crate::error::Corrupt;
 use crate::index::decode_entries_key;
 use crate::keys::ConflictRow;
-use crate::limits::{SEARCH_CHAINED, SEARCH_PROBE, SEARCH_REFERRING};
+use crate::limits::{
+    SEARCH_CHAINED, SEARCH_CODES, SEARCH_PROBE, SEARCH_REFERRING, SEARCH_ROWS_FIRST,
+    SEARCH_ROWS_MOST, SEARCH_SPLIT,
+};
 use crate::store::{ENTRIES, META, POSTINGS};
 
 /// The resources that are looked at.
-pub(super) enum Candidates {
+pub(super) enum Candidates<'s> {
     /// These.
     Ids(BTreeSet<IdKey>),
-    /// Those that postings lead to: in each range they are sorted.
-    Sorted(Vec<Range<Vec<u8>>>),
+    /// Those that postings lead to: each stream is sorted.
+    Sorted(Vec<Stream<'s>>),
     /// Those that postings lead to, in any order.
-    Mixed(Vec<Range<Vec<u8>>>),
+    Mixed(Vec<Stream<'s>>),
     /// All of the type.
     All,
 }
@@ -39,17 +44,27 @@ enum Rank {
     Everything,
 }
 
+/// Where a condition leads.
+struct Lead<'q, 's> {
+    rank: Rank,
+    candidates: Candidates<'s>,
+    check: Check<'q>,
+}
+
 impl<'s> Searcher<'s> {
-    /// What to look at, and what to ask of each.
+    /// What to look at after an id, and what to ask of each.
     pub(super) fn candidates<'q>(
         &self,
         kind: ResourceType,
         conditions: &[&'q Condition],
-    ) -> Result<(Candidates, Vec<Check<'q>>), SearchError> {
+        start: Option<&IdKey>,
+    ) -> Result<(Candidates<'s>, Vec<Check<'q>>), SearchError> {
         let mut best = (Rank::Everything, Candidates::All);
         let mut checks = Vec::with_capacity(conditions.len());
         for condition in conditions {
-            let (rank, candidates, check) = self.lead(kind, condition)?;
+            // One that stands alone need not be compared.
+            let few = if conditions.len() == 1 { 0 } else { SEARCH_PROBE };
+            let Lead { rank, candidates, check } = self.lead(kind, condition, start, few)?;
             checks.push(check);
             if rank < best.0 {
                 best = (rank, candidates);
@@ -58,27 +73,58 @@ impl<'s> Searcher<'s> {
         Ok((best.1, checks))
     }
 
-    /// Where a condition leads.
     fn lead<'q>(
         &self,
         kind: ResourceType,
         condition: &'q Condition,
-    ) -> Result<(Rank, Candidates, Check<'q>), SearchError> {
+        start: Option<&IdKey>,
+        few: usize,
+    ) -> Result<Lead<'q, 's>, SearchError> {
         let check = Check::Condition(condition);
+        let these = |ids: BTreeSet<IdKey>, check| Lead {
+            rank: Rank::Few(ids.len()),
+            candidates: Candidates::Ids(ids),
+            check,
+        };
+        let everywhere =
+            |check| Lead { rank: Rank::Everything, candidates: Candidates::All, check };
+        let probe = |rank, seeds, check| {
+            let (rank, candidates) = self.probe(rank, seeds, start, few)?;
+            Ok(Lead { rank, candidates, check })
+        };
         match condition {
-            Condition::Id(ids) => {
-                let ids: BTreeSet<_> = ids.iter().map(IdKey::new).collect();
-                Ok((Rank::Few(ids.len()), Candidates::Ids(ids), check))
+            Condition::Id(ids) => Ok(these(ids.iter().map(IdKey::new).collect(), check)),
+            Condition::Listed(lists) => {
+                let mut ids = BTreeSet::new();
+                for list in lists {
+                    let listed = self.listed(list)?;
+                    let of_kind = listed.iter().filter(|key| key.kind == kind);
+                    ids.extend(of_kind.map(|key| IdKey::new(&key.id)));
+                }
+                Ok(these(ids, check))
             }
-            Condition::InConflict => {
-                let ids = self.in_conflict_of(kind)?;
-                Ok((Rank::Few(ids.len()), Candidates::Ids(ids), check))
+            Condition::In(parameter, names, true) => {
+                let mut sought = Vec::new();
+                for name in names {
+                    sought.extend(self.value_set(name)?.iter().cloned().map(Sought::Token));
+                }
+                if sought.len() > SEARCH_CODES {
+                    return Ok(everywhere(check));
+                }
+                if sought.is_empty() {
+                    return Ok(these(BTreeSet::new(), check));
+                }
+                let has = Condition::Is(parameter.clone(), sought);
+                probe(Rank::Code, has.seeds(kind), check)
             }
+            Condition::In(_, names, false) => {
+                names.iter().try_for_each(|name| self.value_set(name).map(drop))?;
+                Ok(everywhere(check))
+            }
+            Condition::InConflict => Ok(these(self.in_conflict_of(kind)?, check)),
             Condition::Has(source, parameter, inner) => {
-                let Some(ids) = self.referred_to(kind, *source, parameter, inner)? else {
-                    return Ok((Rank::Everything, Candidates::All, check));
-                };
-                Ok((Rank::Few(ids.len()), Candidates::Ids(ids.clone()), Check::In(ids)))
+                let ids = self.referred_to(kind, *source, parameter, inner)?;
+                Ok(ids.map_or(everywhere(check), |ids| these(ids.clone(), Check::In(ids))))
             }
             Condition::Chain(parameter, inner) => {
                 let mut sought = Vec::new();
@@ -89,20 +135,16 @@ impl<'s> Searcher<'s> {
                         Ok(if sought.len() > SEARCH_CHAINED { Go::Stop } else { Go::On })
                     })?;
                     if !whole {
-                        return Ok((Rank::Everything, Candidates::All, check));
+                        return Ok(everywhere(check));
                     }
                 }
                 if sought.is_empty() {
-                    return Ok((Rank::Few(0), Candidates::Ids(BTreeSet::new()), check));
+                    return Ok(these(BTreeSet::new(), check));
                 }
                 let refers = Condition::Is(parameter.clone(), sought);
-                let (rank, candidates) = self.probe(Rank::Reference, refers.seeds(kind))?;
-                Ok((rank, candidates, check))
+                probe(Rank::Reference, refers.seeds(kind), check)
             }
-            _ => {
-                let (rank, candidates) = self.probe(expected(condition), condition.seeds(kind))?;
-                Ok((rank, candidates, check))
-            }
+            _ => probe(expected(condition), condition.seeds(kind), check),
         }
     }
 
@@ -120,24 +162,66 @@ impl<'s> Searcher<'s> {
         Ok(ids)
     }
 
-    /// Looks whether seeds lead to few.
-    fn probe(&self, rank: Rank, seeds: Option<Seeds>) -> Result<(Rank, Candidates), SearchError> {
-        let Some(Seeds { ranges, sorted }) = seeds else {
+    /// Opens what seeds lead to, and looks whether it is few.
+    fn probe(
+        &self,
+        rank: Rank,
+        seeds: Option<Seeds>,
+        start: Option<&IdKey>,
+        few: usize,
+    ) -> Result<(Rank, Candidates<'s>), SearchError> {
+        let Some(Seeds { ranges, sorted, shared }) = seeds else {
             return Ok((Rank::Everything, Candidates::All));
         };
-        let mut few = 0;
+        let split = shared.filter(|_| !sorted && self.shelves.is_empty());
+        let split = split.map(|shared| self.split(&ranges, shared)).transpose()?.flatten();
+        let (ranges, sorted) = split.map_or((ranges, sorted), |ranges| (ranges, true));
+        let mut streams = Vec::with_capacity(ranges.len());
         for range in &ranges {
-            for key in self.keys(range).take(SEARCH_PROBE + 1 - few) {
-                key?;
-                self.look()?;
-                few += 1;
+            let shelved = self.shelves.iter().map(|shelf| {
+                let postings = shelf.postings(range);
+                postings.map(|key| self.id_of(key)).collect::<Result<Vec<_>, _>>()
+            });
+            for ids in shelved {
+                let ids = ids?.into_iter();
+                streams.push(Stream::of_ids(ids.filter(|id| start.is_none_or(|it| id > it))));
             }
-            if few > SEARCH_PROBE {
-                break;
+            streams.push(Stream::of(self, range, start.filter(|_| sorted)));
+        }
+        let mut found = 0;
+        for stream in &mut streams {
+            if found < few {
+                let most = few - found;
+                found += stream.fill(self, most)?.unwrap_or(most);
             }
         }
-        let rank = if few > SEARCH_PROBE { rank } else { Rank::Few(few) };
-        Ok((rank, if sorted { Candidates::Sorted(ranges) } else { Candidates::Mixed(ranges) }))
+        let rank = if found < few { Rank::Few(found) } else { rank };
+        Ok((rank, if sorted { Candidates::Sorted(streams) } else { Candidates::Mixed(streams) }))
+    }
+
+    /// The ranges in these ranges whose keys share so many bytes; `None` if there are many.
+    fn split(
+        &self,
+        ranges: &[Range<Vec<u8>>],
+        shared: usize,
+    ) -> Result<Option<Vec<Range<Vec<u8>>>>, SearchError> {
+        let tables = &self.reader.inner.tables;
+        let mut found = Vec::new();
+        for range in ranges {
+            let mut keys = tables.keys(POSTINGS, range, self.reader.options());
+            while let Some(key) = keys.key() {
+                self.look()?;
+                if found.len() == SEARCH_SPLIT {
+                    return Ok(None);
+                }
+                let start = key.get(..shared).ok_or_else(|| tables.bad_row(POSTINGS, key))?;
+                let end = after(start);
+                found.push(start.to_vec()..end.clone());
+                keys.seek(end);
+            }
+            keys.status().map_err(|error| tables.corrupt(error))?;
+        }
+        Ok(Some(found))
     }
 
     /// The resources of a type that matches of another search refer to; `None` if there are too many.
@@ -151,7 +235,7 @@ impl<'s> Searcher<'s> {
         let mut ids = BTreeSet::new();
         let mut seen = 0;
         let whole = self.each_match(source, &[condition], None, &mut |_, row| {
-            let keys = targets(parameter, Entries::read(row)).into_iter();
+            let keys = targets(parameter, row.entries).into_iter();
             ids.extend(keys.filter(|key| key.kind == kind).map(|key| IdKey::new(&key.id)));
             seen += 1;
             Ok(if seen > SEARCH_REFERRING { Go::Stop } else { Go::On })
@@ -159,12 +243,9 @@ impl<'s> Searcher<'s> {
         Ok(whole.then_some(ids))
     }
 
-    fn keys(
-        &self,
-        range: &Range<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<Box<[u8]>, Corrupt>> + use<'s> {
-        let tables = &self.reader.inner.tables;
-        tables.keys(POSTINGS, &range.start, &range.end, self.reader.options())
+    fn id_of(&self, posting: &[u8]) -> Result<IdKey, Corrupt> {
+        let bad = || self.reader.inner.tables.bad_row(POSTINGS, posting);
+        IdKey::of_posting(posting).ok_or_else(bad)
     }
 }
 
@@ -179,7 +260,7 @@ fn expected(condition: &Condition) -> Rank {
     }
 }
 
-impl Candidates {
+impl Candidates<'_> {
     /// Gives each with its row, in the order of ids, after one. Returns whether it came to the end.
     pub(super) fn each(
         self,
@@ -190,41 +271,52 @@ impl Candidates {
     ) -> Result<bool, SearchError> {
         match self {
             Self::Ids(ids) => each_id(searcher, kind, ids, start, decide),
-            Self::Mixed(ranges) => {
+            Self::Mixed(streams) => {
                 let mut ids = BTreeSet::new();
-                for range in &ranges {
-                    for key in searcher.keys(range) {
+                for mut stream in streams {
+                    while let Some(id) = stream.next(searcher)? {
                         searcher.look()?;
-                        ids.insert(id_of(searcher, &key?)?);
+                        ids.insert(id);
                     }
                 }
                 each_id(searcher, kind, ids, start, decide)
             }
-            Self::Sorted(ranges) => merge(searcher, kind, ranges, start, decide),
-            Self::All => {
-                let prefix = [kind.code()];
-                let from = [&prefix[..], start.map_or(&[][..], IdKey::as_bytes)].concat();
-                for row in searcher.reader.scan(ENTRIES, &from, &prefix) {
-                    let (key, row) = row?;
-                    searcher.look()?;
-                    let id = decode_entries_key(&key).map(|(_, id)| id);
-                    let id =
-                        id.ok_or_else(|| searcher.reader.inner.tables.bad_row(ENTRIES, &key))?;
-                    if start.is_some_and(|start| id <= *start) {
-                        continue;
-                    }
-                    if let Go::Stop = decide(&id, &row)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
+            Self::Sorted(streams) => merge(searcher, kind, streams, decide),
+            Self::All => all(searcher, kind, start, decide),
         }
     }
 }
 
-fn id_of(searcher: &Searcher<'_>, key: &[u8]) -> Result<IdKey, Corrupt> {
-    IdKey::of_posting(key).ok_or_else(|| searcher.reader.inner.tables.bad_row(POSTINGS, key))
+/// Goes through everything of a type; what is on a shelf comes first.
+fn all(
+    searcher: &Searcher<'_>,
+    kind: ResourceType,
+    start: Option<&IdKey>,
+    decide: &mut Decide<'_>,
+) -> Result<bool, SearchError> {
+    let prefix = [kind.code()];
+    let bad = |key: &[u8]| searcher.reader.inner.tables.bad_row(ENTRIES, key);
+    let id_of = |key: &[u8]| decode_entries_key(key).map(|(_, id)| id).ok_or_else(|| bad(key));
+    let shelved = searcher.shelves.iter().flat_map(|shelf| shelf.keys(&prefix));
+    let shelved = shelved.map(&id_of).collect::<Result<BTreeSet<_>, _>>()?;
+    for id in &shelved {
+        if let Go::Stop = with_row(searcher, kind, id, decide)? {
+            return Ok(false);
+        }
+    }
+    let from = [&prefix[..], start.map_or(&[][..], IdKey::as_bytes)].concat();
+    for row in searcher.reader.scan(ENTRIES, &from, &prefix) {
+        let (key, row) = row?;
+        searcher.look()?;
+        let id = id_of(&key)?;
+        if start.is_some_and(|start| id <= *start) || shelved.contains(&id) {
+            continue;
+        }
+        if let Go::Stop = decide(&id, searcher.row(&key, &row)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn each_id(
@@ -234,12 +326,48 @@ fn each_id(
     start: Option<&IdKey>,
     decide: &mut Decide<'_>,
 ) -> Result<bool, SearchError> {
-    for id in ids.iter().filter(|id| start.is_none_or(|start| *id > start)) {
-        if let Go::Stop = with_row(searcher, kind, id, decide)? {
-            return Ok(false);
+    let mut ids = ids.into_iter().filter(|id| start.is_none_or(|start| id > start));
+    each_row(searcher, kind, || Ok(ids.next()), decide)
+}
+
+/// Gives each of these with its row, in ascending order.
+fn each_row(
+    searcher: &Searcher<'_>,
+    kind: ResourceType,
+    mut next: impl FnMut() -> Result<Option<IdKey>, Corrupt>,
+    decide: &mut Decide<'_>,
+) -> Result<bool, SearchError> {
+    let mut at_once = SEARCH_ROWS_FIRST;
+    loop {
+        let mut ids = Vec::with_capacity(at_once);
+        while ids.len() < at_once {
+            let Some(id) = next()? else { break };
+            ids.push(id);
         }
+        if searcher.shelves.is_empty() {
+            let key = |id: &IdKey| [&[kind.code()][..], id.as_bytes()].concat();
+            let keys: Vec<_> = ids.iter().map(key).collect();
+            let rows = searcher.reader.get_several(ENTRIES, &keys)?;
+            for ((id, key), row) in ids.iter().zip(&keys).zip(rows) {
+                searcher.look()?;
+                // An id that was asked for may be one that nothing has.
+                let Some(row) = row else { continue };
+                if let Go::Stop = decide(id, searcher.row(key, &row)?)? {
+                    return Ok(false);
+                }
+            }
+        } else {
+            for id in &ids {
+                if let Go::Stop = with_row(searcher, kind, id, decide)? {
+                    return Ok(false);
+                }
+            }
+        }
+        if ids.len() < at_once {
+            return Ok(true);
+        }
+        at_once = (2 * at_once).min(SEARCH_ROWS_MOST);
     }
-    Ok(true)
 }
 
 fn with_row(
@@ -250,45 +378,41 @@ fn with_row(
 ) -> Result<Go, SearchError> {
     searcher.look()?;
     let key = [&[kind.code()][..], id.as_bytes()].concat();
+    if let Some(shelved) = searcher.shelved(&key) {
+        return shelved.map_or(Ok(Go::On), |shelved| {
+            decide(id, Row { head: None, entries: Entries::read(&shelved.entries) })
+        });
+    }
     match searcher.reader.get(ENTRIES, &key)? {
-        Some(row) => decide(id, &row),
-        // An id that was asked for, and that nothing has.
+        Some(row) => decide(id, searcher.row(&key, &row)?),
         None => Ok(Go::On),
     }
 }
 
-/// Goes through several sorted ranges at once.
+/// Goes through several sorted streams at once.
 fn merge(
     searcher: &Searcher<'_>,
     kind: ResourceType,
-    ranges: Vec<Range<Vec<u8>>>,
-    start: Option<&IdKey>,
+    mut streams: Vec<Stream<'_>>,
     decide: &mut Decide<'_>,
 ) -> Result<bool, SearchError> {
-    let from = |range: Range<Vec<u8>>| match start {
-        // What follows the last id of the page before.
-        Some(id) => after(&[&range.start, id.as_bytes()].concat())..range.end,
-        None => range,
-    };
-    let mut streams: Vec<_> = ranges.into_iter().map(|range| searcher.keys(&from(range))).collect();
+    if let [only] = &mut streams[..] {
+        return each_row(searcher, kind, || only.next(searcher), decide);
+    }
     let mut heads = BinaryHeap::new();
     for (number, stream) in streams.iter_mut().enumerate() {
-        if let Some(key) = stream.next() {
-            heads.push(Reverse((id_of(searcher, &key?)?, number)));
-        }
+        heads.extend(stream.next(searcher)?.map(|id| Reverse((id, number))));
     }
     let mut last = None;
-    while let Some(Reverse((id, number))) = heads.pop() {
-        if let Some(key) = streams[number].next() {
-            heads.push(Reverse((id_of(searcher, &key?)?, number)));
+    let next = || {
+        while let Some(Reverse((id, number))) = heads.pop() {
+            heads.extend(streams[number].next(searcher)?.map(|id| Reverse((id, number))));
+            if last.as_ref() != Some(&id) {
+                last = Some(id.clone());
+                return Ok(Some(id));
+            }
         }
-        if last.as_ref() == Some(&id) {
-            continue;
-        }
-        if let Go::Stop = with_row(searcher, kind, &id, decide)? {
-            return Ok(false);
-        }
-        last = Some(id);
-    }
-    Ok(true)
+        Ok(None)
+    };
+    each_row(searcher, kind, next, decide)
 }

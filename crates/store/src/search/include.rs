@@ -53,7 +53,7 @@ impl Searcher<'_> {
 
     /// What comes along with one resource.
     fn along(&self, include: &Include, key: &ResourceKey) -> Result<Vec<ResourceKey>, SearchError> {
-        let of_source = self.reader.inner.registry.parameters(include.source);
+        let of_source = self.registry.parameters(include.source);
         let references = of_source.filter(|it| it.sort() == Sort::Reference);
         let named = |it: &&Arc<Parameter>| {
             include.parameter.as_ref().is_none_or(|named| named.code() == it.code())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_record::{
-    ChangeSet, Criteria, Head, Heads, Origin, RequestId, ResourceId, ResourceKey, View, identifiers,
+    ChangeSet, Criteria, Head, Heads, Origin, RequestId, ResourceId, ResourceKey, View,
 };
 use chartmesh_store::{Conflict, ConflictKind, ConflictScope, Count, Counts, Store, StoredVersion};
 use chartmesh_wire::Canonical;
@@ -14,6 +14,23 @@ use crate::world::{IDENTIFIERS, keys};
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     changes: Vec<Canonical>,
+}
+
+/// Whether a resource matches criteria of `_id` and `identifier`, read as the specification says.
+fn is_meant(criteria: &Criteria, id: &ResourceId, content: &[u8]) -> bool {
+    let resource: serde_json::Value = serde_json::from_slice(content).unwrap();
+    let identifiers = resource["identifier"].as_array().cloned().unwrap_or_default();
+    let has = |token: &str| {
+        let (system, value) = token.split_once('|').map_or((None, token), |(s, v)| (Some(s), v));
+        identifiers.iter().any(|it| {
+            let of = it["system"].as_str().unwrap_or_default();
+            system.is_none_or(|system| system == of) && (value.is_empty() || it["value"] == value)
+        })
+    };
+    criteria.parameters().all(|(name, value)| match name {
+        "_id" => value.split(',').any(|one| one == id.as_str()),
+        _ => value.split(',').any(has),
+    })
 }
 
 impl Model {
@@ -58,7 +75,7 @@ impl Model {
             .filter(|key| key.kind == criteria.kind())
             .filter(|key| {
                 let content = self.current(key).and_then(|current| current.content);
-                content.is_some_and(|it| criteria.matches(&key.id, &identifiers(&it)))
+                content.is_some_and(|it| is_meant(criteria, &key.id, &it))
             })
             .map(|key| key.id)
             .collect();
@@ -153,10 +170,12 @@ impl Model {
         for kind in keys().map(|key| key.kind).collect::<BTreeSet<_>>() {
             for query in &queries {
                 let criteria = Criteria::parse(kind, query).unwrap();
-                let found = snapshot.find(&criteria, usize::MAX).unwrap();
+                let mut found = snapshot.find(&criteria, &[], usize::MAX).unwrap();
+                found.sort();
                 assert_eq!(found, self.matches(&criteria), "{criteria}");
-                let first = snapshot.find(&criteria, 1).unwrap();
-                assert_eq!(first.first(), found.first(), "{criteria}");
+                let first = snapshot.find(&criteria, &[], 1).unwrap();
+                assert_eq!(first.len(), found.len().min(1), "{criteria}");
+                assert!(first.iter().all(|id| found.contains(id)), "{criteria}");
             }
         }
     }

@@ -1,16 +1,20 @@
 //! Searches over made-up resources: what the indexes find is what a look at each resource finds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chartmesh_record::{
-    ChangeSet, Cursor, Effect, EntryOutcome, Heads, Place as Taken, RequestDigest, RequestId,
-    ResourceKey, ResourceType, Timestamp, Version, VersionId,
+    ChangeSet, Criteria, Cursor, Effect, EntryOutcome, FindError, Heads, Origin, Place as Taken,
+    RequestDigest, RequestId, ResourceId, ResourceKey, ResourceType, Timestamp, Version, VersionId,
+    View, Zone,
 };
-use chartmesh_search::{Candidate, Condition, Entries, IdKey, Lookup, Query, Setting, SortKey};
-use chartmesh_store::{Apply, Run, Search, Store};
+use chartmesh_search::{
+    Candidate, Condition, Entries, IdKey, InvalidQuery, Lookup, PageKey, Query, Setting, SortKey,
+    TokenSought,
+};
+use chartmesh_store::{Apply, Part, Run, SEARCH_LOOKS, Search, Shelf, Snapshot, Store};
 use chartmesh_wire::Canonical;
 use proptest::prelude::*;
 
@@ -171,11 +175,15 @@ fn sorts() -> impl Strategy<Value = String> {
 
 /// Writes all, one change set each.
 fn write(store: &Store, made: &[Made]) -> BTreeMap<ResourceKey, Bytes> {
-    let origin = origin(0);
+    write_as(store, origin(0), made)
+}
+
+/// Writes all as an origin that has not written yet.
+fn write_as(store: &Store, origin: Origin, made: &[Made]) -> BTreeMap<ResourceKey, Bytes> {
     let mut at = Cursor::start(origin.clone());
     let (mut live, mut known) = (BTreeMap::new(), BTreeMap::<ResourceKey, Heads>::new());
     for (number, Made { key, members }) in made.iter().enumerate() {
-        let heads = known.entry(key.clone()).or_default();
+        let heads = known.entry(key.clone()).or_insert_with(|| store.heads(key).unwrap());
         let superseded: Vec<_> = heads.iter().map(|head| head.version.clone()).collect();
         let (generation, ancestry) = heads.successor(superseded.iter());
         let version = VersionId { generation, origin: origin.clone() };
@@ -194,6 +202,7 @@ fn write(store: &Store, made: &[Made]) -> BTreeMap<ResourceKey, Bytes> {
         let made = Version { key: key.clone(), generation, ancestry, criteria: None, content };
         let mut request = [1; 16];
         request[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        request[8..].copy_from_slice(&origin.to_string().as_bytes()[..8]);
         let request = RequestId(request);
         heads.insert(made.head(&origin, request));
         let entry = EntryOutcome {
@@ -228,7 +237,7 @@ struct Slowly<'s> {
 
 impl Slowly<'_> {
     fn row(&self, key: &ResourceKey) -> Option<Vec<u8>> {
-        Entries::make(self.store.registry(), key.kind, self.live.get(key)?)
+        Entries::make(&self.store.registry(), key.kind, self.live.get(key)?)
     }
 
     fn matches(&self, kind: ResourceType, conditions: &[&Condition]) -> Vec<ResourceKey> {
@@ -257,26 +266,86 @@ impl Lookup for Slowly<'_> {
         Ok(self.store.heads(key).unwrap().in_conflict())
     }
 
+    fn value_set(&self, _: &str) -> Result<Arc<[TokenSought]>, Infallible> {
+        Ok([].into())
+    }
+
+    fn listed(&self, _: &ResourceId) -> Result<Arc<[ResourceKey]>, Infallible> {
+        Ok([].into())
+    }
+
     fn any(&self, kind: ResourceType, conditions: &[&Condition]) -> Result<bool, Infallible> {
         Ok(!self.matches(kind, conditions).is_empty())
     }
 }
 
+fn part_of<'q>(query: &'q Query, part: Part<'q>, limit: usize, count: bool) -> Search<'q> {
+    let (conditions, sort) = (&query.conditions, &query.sort);
+    let looks = SEARCH_LOOKS;
+    Search { kind: query.kind, conditions, sort, includes: &[], part, limit, count, looks }
+}
+
+/// The ids that are found, page by page from the last to the first.
+fn paged_backwards(store: &Store, query: &Query, size: usize) -> Vec<String> {
+    let (mut found, mut before) = (Vec::new(), None::<PageKey>);
+    loop {
+        let page =
+            store.search(part_of(query, Part::Before(before.as_ref()), size, false)).unwrap();
+        let ids = page.matches.iter().map(|it| it.key.id.to_string());
+        found.splice(0..0, ids);
+        before = page.matches.first().map(|it| it.place.clone());
+        if !page.more {
+            return found;
+        }
+        assert_eq!(page.matches.len(), size, "a page that others come before is full");
+    }
+}
+
+/// What of all this is live, as it will be read.
+fn live_of(made: &[Made]) -> BTreeMap<ResourceKey, Bytes> {
+    let mut live = BTreeMap::new();
+    for Made { key, members } in made {
+        match members {
+            Some(members) => {
+                let (kind, id) = (key.kind, &key.id);
+                let text = format!(r#"{{"resourceType":"{kind}","id":"{id}"{members}}}"#);
+                live.insert(key.clone(), Bytes::from(text));
+            }
+            None => {
+                live.remove(key);
+            }
+        }
+    }
+    live
+}
+
+/// What is decided and not applied: how the later differs from the earlier.
+fn shelf(
+    snapshot: &Snapshot<'_>,
+    earlier: &BTreeMap<ResourceKey, Bytes>,
+    later: &BTreeMap<ResourceKey, Bytes>,
+) -> Shelf {
+    let mut shelf = Shelf::default();
+    for key in earlier.keys().chain(later.keys()).filter(|key| earlier.get(key) != later.get(key)) {
+        snapshot.shelve(&mut shelf, key, later.get(key).map(|content| &content[..]));
+    }
+    shelf
+}
+
+/// Parameters as criteria.
+fn criteria(kind: ResourceType, parameters: &[(String, String)]) -> Criteria {
+    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let pairs =
+        parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    Criteria::parse(kind, &pairs.collect::<Vec<_>>().join("&")).unwrap()
+}
+
 /// The ids that are found, page by page, and the total that the first page says.
 fn paged(store: &Store, query: &Query, size: usize) -> (Vec<String>, Option<u64>) {
-    let (mut found, mut after, mut total) = (Vec::new(), None, None);
+    let (mut found, mut after, mut total) = (Vec::new(), None::<PageKey>, None);
     loop {
-        let page = store
-            .search(Search {
-                kind: query.kind,
-                conditions: &query.conditions,
-                sort: &query.sort,
-                includes: &[],
-                after: after.as_ref(),
-                limit: size,
-                count: after.is_none(),
-            })
-            .unwrap();
+        let part = after.as_ref().map_or(Part::First, Part::After);
+        let page = store.search(part_of(query, part, size, after.is_none())).unwrap();
         total = total.or(page.total);
         found.extend(page.matches.iter().map(|it| it.key.id.to_string()));
         after = page.matches.last().map(|it| it.place.to_string().parse().unwrap());
@@ -302,7 +371,8 @@ proptest! {
         let store = open(dir.path());
         let live = write(&store, &made);
         let slowly = Slowly { store: &store, live: &live };
-        let setting = Setting { registry: store.registry(), now: 1_700_000_000_000, base: None };
+        let registry = store.registry();
+        let setting = Setting { registry: &registry, now: 1_700_000_000_000, base: None };
         for (mut parameters, sort, size) in searches {
             if !sort.is_empty() {
                 parameters.push(("_sort".to_owned(), sort));
@@ -326,10 +396,135 @@ proptest! {
             let (found, total) = paged(&store, &query, size);
 
             prop_assert_eq!(total, Some(expected.len() as u64), "{:?}", &parameters);
-            prop_assert_eq!(found, expected, "{:?}", &parameters);
+            prop_assert_eq!(&found, &expected, "{:?}", &parameters);
+            prop_assert_eq!(paged_backwards(&store, &query, size), expected, "{:?}", &parameters);
         }
         prop_assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
     }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn criteria_find_what_is_decided_and_not_applied_instead_of_what_is_held(
+        made in prop::collection::vec(prop_oneof![patients(), observations(), observations()], 1..60),
+        cuts in [0..61_usize, 0..61],
+        searches in prop::collection::vec(prop::collection::vec(parameters(), 1..4), 12),
+    ) {
+        let mut cuts = cuts.map(|cut| cut.min(made.len()));
+        cuts.sort_unstable();
+        let dir = scratch();
+        let store = open(dir.path());
+        write(&store, &made[..cuts[0]]);
+        let [held, decided, live] =
+            [cuts[0], cuts[1], made.len()].map(|count| live_of(&made[..count]));
+        let snapshot = store.snapshot();
+        let shelves = [shelf(&snapshot, &held, &decided), shelf(&snapshot, &decided, &live)];
+        let slowly = Slowly { store: &store, live: &live };
+        let registry = store.registry();
+        let setting = Setting { registry: &registry, now: 1_700_000_000_000, base: None };
+        for parameters in searches {
+            let criteria = criteria(kind("Observation"), &parameters);
+            let conditions = Query::criteria(setting, &criteria).unwrap();
+            let conditions: Vec<_> = conditions.iter().collect();
+            let expected = slowly.matches(criteria.kind(), &conditions);
+            let expected: BTreeSet<_> = expected.into_iter().map(|key| key.id).collect();
+
+            let found = snapshot.find(&criteria, &[&shelves[0], &shelves[1]], usize::MAX).unwrap();
+
+            prop_assert_eq!(found.len(), expected.len(), "{:?}", &parameters);
+            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{:?}", &parameters);
+        }
+    }
+}
+
+#[test]
+fn criteria_that_cannot_be_used_are_refused_with_a_reason() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let refused = |query: &str| {
+        let criteria = Criteria::parse(kind("Patient"), query).unwrap();
+        match store.snapshot().find(&criteria, &[], 2) {
+            Err(FindError::Unusable(reason)) => reason,
+            other => panic!("{query}: {other:?}"),
+        }
+    };
+
+    assert!(refused("gendre=male").contains("did you mean gender"));
+    assert!(refused("birthdate=soon").contains("soon"));
+    assert!(refused("gender=male&_count=1").contains("_count"));
+    assert!(refused("gender=male&_sort=name").contains("_sort"));
+    assert!(refused("gender:in=urn:nowhere").contains("not stored here"));
+    assert!(refused("gender=").contains("empty"));
+}
+
+/// The ids of patients found by a parameter; `None` if it is not known.
+fn patients_by(store: &Store, name: &str, value: &str) -> Option<Vec<String>> {
+    let registry = store.registry();
+    let setting = Setting { registry: &registry, now: 0, base: None };
+    let query = Query::parse(setting, kind("Patient"), [(name, value)]).unwrap();
+    query.ignored.is_empty().then(|| paged(store, &query, 5).0)
+}
+
+fn patient(id: &str, given: &str) -> Made {
+    let key = ResourceKey { kind: kind("Patient"), id: id.parse().unwrap() };
+    Made { key, members: Some(format!(r#","name":[{{"use":"nickname","given":["{given}"]}}]"#)) }
+}
+
+fn nickname(live: bool) -> Made {
+    let key = ResourceKey { kind: kind("SearchParameter"), id: "nickname".parse().unwrap() };
+    let members = r#","url":"urn:nickname","status":"active","code":"nickname","type":"string","base":["Patient"],"expression":"Patient.name.where(use = 'nickname').given""#;
+    Made { key, members: live.then(|| members.to_owned()) }
+}
+
+#[test]
+fn a_parameter_that_is_added_finds_what_was_there_and_one_that_is_taken_away_is_not_known() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let told = store.unindexed();
+    write(&store, &[patient("p1", "Eve"), patient("p2", "Adam"), nickname(true)]);
+    let verify = |store: &Store| assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+
+    assert!(told.has_changed().unwrap());
+    assert_eq!(patients_by(&store, "nickname", "eve"), None, "it is not taken on yet");
+    let mut steps = Vec::new();
+    let done = store.reindex(|so_far| steps.push(so_far)).unwrap();
+    assert_eq!((done.resources, done.changed, steps.last()), (3, 2, Some(&done)));
+    assert_eq!(patients_by(&store, "nickname", "eve"), Some(vec!["p1".to_owned()]));
+    verify(&store);
+    write_as(&store, origin(1), &[patient("p3", "Eva"), patient("p1", "Zoe")]);
+    assert_eq!(patients_by(&store, "nickname", "ev"), Some(vec!["p3".to_owned()]));
+    drop(store);
+
+    let store = open(dir.path());
+    assert!(store.is_indexed().unwrap());
+    assert_eq!(patients_by(&store, "nickname", "z"), Some(vec!["p1".to_owned()]));
+    write_as(&store, origin(2), &[nickname(false)]);
+    store.reindex(|_| {}).unwrap();
+    assert_eq!(patients_by(&store, "nickname", "z"), None);
+    assert_eq!(store.reindex(|_| {}).unwrap().changed, 0);
+    verify(&store);
+}
+
+#[test]
+fn who_asks_for_a_parameter_before_all_is_indexed_by_it_is_told_so() {
+    let dir = scratch();
+    let store = open(dir.path());
+    write(&store, &[patient("p1", "Eve"), nickname(true)]);
+    drop(store);
+
+    let store = open(dir.path());
+
+    let registry = store.registry();
+    let setting = Setting { registry: &registry, now: 0, base: None };
+    let asked = Query::parse(setting, kind("Patient"), [("nickname", "eve")]);
+    assert!(matches!(asked, Err(InvalidQuery::Unindexed { .. })), "{asked:?}");
+    assert!(!store.is_indexed().unwrap());
+    assert_eq!(store.deep_verify(|_| {}).unwrap().difference, None);
+    assert_eq!(patients_by(&store, "given", "eve"), Some(vec!["p1".to_owned()]));
+    store.reindex(|_| {}).unwrap();
+    assert_eq!(patients_by(&store, "nickname", "eve"), Some(vec!["p1".to_owned()]));
 }
 
 #[test]
@@ -340,13 +535,14 @@ fn an_index_that_was_made_in_another_way_is_made_again() {
         members: Some(r#","birthDate":"2010-05-17","gender":"male""#.to_owned()),
     };
     write(&open(dir.path()), &[made]);
-    let found = |zone: i32| {
+    let found = |zone: Option<i32>| {
         let options = chartmesh_store::Options {
-            registry: Arc::new(chartmesh_search::Registry::of_r4(zone)),
+            zone: zone.map(|seconds| Zone { seconds }),
             ..chartmesh_store::Options::new(crate::world::memory())
         };
         let store = Store::open(dir.path(), options).unwrap();
-        let setting = Setting { registry: store.registry(), now: 0, base: None };
+        let registry = store.registry();
+        let setting = Setting { registry: &registry, now: 0, base: None };
         let query = [("birthdate", "2010-05-17T00:00:00Z")];
         let query =
             Query::parse(setting, kind("Patient"), query.map(|(name, value)| (name, value)));
@@ -357,7 +553,8 @@ fn an_index_that_was_made_in_another_way_is_made_again() {
         (paged(&store, &query.unwrap(), 5).0.len(), paged(&store, &late, 5).0.len())
     };
 
-    assert_eq!(found(0), (0, 0));
-    assert_eq!(found(3_600), (0, 1), "an hour east the day begins earlier");
-    assert_eq!(found(0), (0, 0));
+    assert_eq!(found(None), (0, 0));
+    assert_eq!(found(Some(3_600)), (0, 1), "an hour east the day begins earlier");
+    assert_eq!(found(None), (0, 1), "who does not say where leaves it");
+    assert_eq!(found(Some(0)), (0, 0));
 }

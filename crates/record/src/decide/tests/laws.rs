@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::identifier::identifiers;
+use crate::testing::identifiers;
 
 /// An operation in terms of few ids and few identifiers, so that they meet.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 #
 #   ./tests/run.sh              format, lints, docs, licences, all tests
 #   ./tests/run.sh --quick      the same without the rounds on real processes
+#   ./tests/run.sh --clients    public FHIR clients against running nodes; installs them first
 #   ./tests/run.sh --zoo        runs the suite against every mutant; ends "N mutants, N caught"
 #   ./tests/run.sh --seed N     only the simulation, with this seed
 set -euo pipefail
@@ -14,6 +15,7 @@ mode=full
 while [ $# -gt 0 ]; do
     case "$1" in
     --quick) mode=quick ;;
+    --clients) mode=clients ;;
     --zoo) mode=zoo ;;
     --seed)
         [ $# -ge 2 ] || { echo "--seed needs a number" >&2; exit 2; }
@@ -22,7 +24,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     -h | --help)
-        sed -n '2,7s/^# \{0,1\}//p' "$0"
+        sed -n '2,8s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     *)
@@ -42,6 +44,20 @@ step "installing what is missing"
 if [ "$mode" = zoo ]; then
     step "the zoo: every mutant must be caught"
     exec ./tests/zoo.sh
+fi
+
+if [ "$mode" = clients ]; then
+    step "the clients, in the versions that stand in tests/clients"
+    export CHARTMESH_CLIENTS="${CARGO_TARGET_DIR%/*}/clients"
+    mkdir -p "$CHARTMESH_CLIENTS/node"
+    python3 -m venv "$CHARTMESH_CLIENTS/venv"
+    "$CHARTMESH_CLIENTS/venv/bin/pip" install --quiet --requirement tests/clients/requirements.txt
+    cp tests/clients/package.json "$CHARTMESH_CLIENTS/node/"
+    npm install --silent --no-audit --no-fund --prefix "$CHARTMESH_CLIENTS/node"
+    CARGO_TARGET_DIR="$CHARTMESH_CLIENTS/rust" \
+        cargo build --locked --manifest-path tests/clients/rust/Cargo.toml
+    cargo build --release --locked --workspace --all-targets
+    exec cargo test --release --locked --workspace --test processes clients:: -- --test-threads 1
 fi
 
 if [ "$mode" = seed ]; then

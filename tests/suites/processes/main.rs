@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 mod certificates;
+mod clients;
 mod disk;
 mod load;
 mod mesh_rounds;

@@ -12,7 +12,7 @@ use chartmesh_wire::{Links, OPERATOR, PeerIdentity, Purpose, proto};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::certificate::CertificateError;
 use crate::clock::SystemClock;
@@ -244,10 +244,7 @@ impl Operator {
         let answers = self.client(node).deep(proto::DeepRequest {}).await;
         let mut answers = answers.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
         loop {
-            let answer = answers.message().await.map_err(|status| NoAnswer::new(node, &status))?;
-            let Some(answer) = answer else {
-                return Err(NoAnswer::new(node, &Status::aborted("its answer has no end")));
-            };
+            let answer = next(&mut answers, node).await?;
             let done = answer.done;
             let audited = audited(answer);
             if done {
@@ -269,11 +266,8 @@ impl Operator {
         let answers = self.client(node).reindex(proto::ReindexRequest {}).await;
         let mut answers = answers.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
         loop {
-            let answer = answers.message().await.map_err(|status| NoAnswer::new(node, &status))?;
-            let Some(answer) = answer else {
-                return Err(NoAnswer::new(node, &Status::aborted("its answer has no end")));
-            };
-            let proto::ReindexResponse { resources, changed, of, done } = answer;
+            let proto::ReindexResponse { resources, changed, of, done } =
+                next(&mut answers, node).await?;
             let so_far = Reindexed { resources, changed, of };
             if done {
                 return Ok(so_far);
@@ -344,6 +338,12 @@ impl Operator {
     fn client(&self, node: &NodeName) -> AuditClient<Channel> {
         AuditClient::new(self.0.channel(node, Purpose::Forward))
     }
+}
+
+/// The next part of an answer.
+async fn next<T>(answers: &mut Streaming<T>, node: &NodeName) -> Result<T, NoAnswer> {
+    let answer = answers.message().await.map_err(|status| NoAnswer::new(node, &status))?;
+    answer.ok_or_else(|| NoAnswer::new(node, &Status::aborted("its answer has no end")))
 }
 
 fn audited(answer: proto::DeepResponse) -> Audited {

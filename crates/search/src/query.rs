@@ -197,17 +197,23 @@ impl Query {
     /// # Errors
     /// Says what cannot be used.
     pub fn criteria(setting: Setting<'_>, criteria: &Criteria) -> Result<Vec<Condition>, String> {
-        let query = Self::parse(setting, criteria.kind(), criteria.parameters());
-        let query = query.map_err(|invalid| invalid.to_string())?;
-        if let Some(ignored) = query.ignored.first() {
-            return Err(ignored.to_string());
+        let mut conditions = Vec::new();
+        for parameter in criteria.parameters() {
+            let query = Self::parse(setting, criteria.kind(), [parameter]);
+            let query = query.map_err(|invalid| invalid.to_string())?;
+            if let Some(ignored) = query.ignored.first() {
+                return Err(ignored.to_string());
+            }
+            if query.conditions.is_empty() {
+                let (name, _) = parameter;
+                return Err(format!("{name} is about the answer, not about what matches"));
+            }
+            conditions.extend(query.conditions);
         }
-        if query.conditions.len() != query.used.len() {
-            let all = query.used.iter().map(|(name, _)| name.as_str());
-            let all: Vec<_> = all.filter(|name| is_of_answers(name)).collect();
-            return Err(format!("{} is about the answer, not about what matches", all.join(", ")));
+        match conditions.len() {
+            0..=limits::CONDITIONS => Ok(conditions),
+            _ => Err(format!("there are more than {} conditions", limits::CONDITIONS)),
         }
-        Ok(query.conditions)
     }
 
     fn take(&mut self, setting: Setting<'_>, name: &str, value: &str) -> Result<(), Refusal> {
@@ -267,23 +273,6 @@ impl Query {
         }
         Ok(())
     }
-}
-
-/// Whether a parameter says how a search is answered.
-fn is_of_answers(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "_count",
-        "_total",
-        "_summary",
-        "_elements",
-        "_sort",
-        "_include",
-        "_revinclude",
-        "_contained",
-        "_containedType",
-    ];
-    let code = name.split_once(':').map_or(name, |(code, _)| code);
-    NAMES.contains(&code)
 }
 
 impl Include {

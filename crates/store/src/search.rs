@@ -266,6 +266,13 @@ impl<'s> Searcher<'s> {
         let wanted = search.limit + 1;
         let backwards = matches!(search.part, Part::Before(_));
         let mut kept: VecDeque<(PageKey, IndexedHead)> = VecDeque::new();
+        let drop_outermost = |kept: &mut VecDeque<_>| {
+            if backwards {
+                kept.pop_front()
+            } else {
+                kept.pop_back()
+            };
+        };
         let mut total = 0_u64;
         let comes_before = |place: &PageKey, other: &PageKey| {
             SortKey::compare(search.sort, place, other) == Ordering::Less
@@ -294,22 +301,14 @@ impl<'s> Searcher<'s> {
             }
             kept.insert(at, (place, row.head.expect("what is applied stands somewhere")));
             if kept.len() > wanted {
-                if backwards {
-                    kept.pop_front()
-                } else {
-                    kept.pop_back()
-                };
+                drop_outermost(&mut kept);
             }
             let enough = skips && !backwards && kept.len() == wanted;
             Ok(if enough { Go::Stop } else { Go::On })
         })?;
         let more = kept.len() == wanted;
         if more {
-            if backwards {
-                kept.pop_front()
-            } else {
-                kept.pop_back()
-            };
+            drop_outermost(&mut kept);
         }
         let kept = Vec::from(kept);
         let total = (whole && start.is_none()).then_some(total);

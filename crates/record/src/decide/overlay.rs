@@ -85,8 +85,10 @@ impl<'v, V: View> Overlay<'v, V> {
     /// Puts what was written where a search by these criteria finds it.
     fn shelve_for(&self, criteria: &Criteria) {
         let Shelved { shelf, waiting } = &mut *self.shelf.borrow_mut();
-        let follows = |name: &str| name.contains('.') || name.starts_with("_has:");
-        let all = criteria.parameters().any(|(name, _)| follows(name));
+        // A plain parameter looks at the resource alone; a chain, a modifier or a list may not.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let alone = |name: &str| name != "_list" && name.bytes().all(plain);
+        let all = !criteria.parameters().all(|(name, _)| alone(name));
         let kinds: Vec<_> = waiting.keys().copied().collect();
         for kind in kinds.into_iter().filter(|kind| all || *kind == criteria.kind()) {
             for id in waiting.remove(&kind).into_iter().flatten() {

@@ -61,7 +61,14 @@ impl<'s> Searcher<'s> {
     ) -> Result<(Candidates<'s>, Vec<Check<'q>>), SearchError> {
         let mut best = (Rank::Everything, Candidates::All);
         let mut checks = Vec::with_capacity(conditions.len());
-        for condition in conditions {
+        let (last, first): (Vec<_>, Vec<_>) =
+            conditions.iter().partition(|condition| matches!(condition, Condition::Has(..)));
+        for condition in first.into_iter().chain(last) {
+            // What refers is asked of each where there are few, and looked up where there are not.
+            if matches!(condition, Condition::Has(..)) && best.0 <= Rank::Few(SEARCH_PROBE) {
+                checks.push(Check::Condition(condition));
+                continue;
+            }
             // One that stands alone need not be compared.
             let few = if conditions.len() == 1 { 0 } else { SEARCH_PROBE };
             let Lead { rank, candidates, check } = self.lead(kind, condition, start, few)?;

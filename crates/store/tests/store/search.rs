@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chartmesh_record::{
-    ChangeSet, Criteria, Cursor, Effect, EntryOutcome, FindError, Heads, Origin, Place as Taken,
-    RequestDigest, RequestId, ResourceId, ResourceKey, ResourceType, Timestamp, Version, VersionId,
-    View, Zone,
+    Action, Batch, ChangeSet, Command, Criteria, Cursor, Draft, Effect, EntryOutcome, FindError,
+    Heads, Judgement, Operation, Origin, Place as Taken, Precondition, RequestDigest, RequestId,
+    Resource, ResourceId, ResourceKey, ResourceType, Timestamp, Version, VersionId, View, Zone,
 };
 use chartmesh_search::{
     Candidate, Condition, Entries, IdKey, InvalidQuery, Lookup, PageKey, Query, Setting, SortKey,
@@ -437,6 +437,64 @@ proptest! {
             prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{:?}", &parameters);
         }
     }
+}
+
+#[test]
+fn commands_of_one_batch_find_by_lists_and_chains_what_those_before_them_have_written() {
+    let dir = scratch();
+    let store = open(dir.path());
+    write(&store, &[patient("p1", "Eve")]);
+    let snapshot = store.snapshot();
+    let mut batch = Batch::new(&snapshot, &store.cursor(&origin(0)));
+    let mut number = 0;
+    let mut judge = |operation: Operation| {
+        number += 1;
+        let command = Command {
+            request: RequestId([number; 16]),
+            digest: RequestDigest([number; 32]),
+            client: None,
+            place: Taken { node: "pac-1".parse().unwrap(), site: "yokota".parse().unwrap() },
+            action: Action::One(operation),
+        };
+        match batch.judge(&command, Timestamp(1_800_000_000_000)).unwrap() {
+            Judgement::Change { change_set, .. } => change_set.entries[0].effect,
+            Judgement::Answer(outcome) => outcome.entries[0].effect,
+            other => panic!("{other:?}"),
+        }
+    };
+    let put = |text: &str| {
+        let resource = Resource::parse(text.as_bytes()).unwrap();
+        let key = ResourceKey { kind: resource.kind(), id: resource.id().unwrap().clone() };
+        let draft = Draft { resource, links: Vec::new() };
+        Operation::Update { key, draft, precondition: Precondition::None }
+    };
+    let unless = |query: &str| {
+        let resource = Resource::parse(br#"{"resourceType":"Patient"}"#).unwrap();
+        let draft = Draft { resource, links: Vec::new() };
+        let unless = Some(Criteria::parse(kind("Patient"), query).unwrap());
+        Operation::Create { draft, unless }
+    };
+
+    assert_eq!(
+        judge(put(
+            r#"{"resourceType":"List","id":"l1","status":"current","mode":"working","entry":[{"item":{"reference":"Patient/p1"}}]}"#
+        )),
+        Effect::Created
+    );
+    assert_eq!(
+        judge(put(r#"{"resourceType":"Practitioner","id":"d1","active":true}"#)),
+        Effect::Created
+    );
+    assert_eq!(
+        judge(put(
+            r#"{"resourceType":"Patient","id":"p2","generalPractitioner":[{"reference":"Practitioner/d1"}]}"#
+        )),
+        Effect::Created
+    );
+    assert_eq!(judge(unless("_list=l1")), Effect::Found);
+    assert_eq!(judge(unless("general-practitioner:Practitioner.active=true")), Effect::Found);
+    assert_eq!(judge(unless("_has:List:item:status=current")), Effect::Found);
+    assert_eq!(judge(unless("_list=l2")), Effect::Created);
 }
 
 #[test]

@@ -61,8 +61,8 @@ impl<'s> Searcher<'s> {
     ) -> Result<(Candidates<'s>, Vec<Check<'q>>), SearchError> {
         let mut best = (Rank::Everything, Candidates::All);
         let mut checks = Vec::with_capacity(conditions.len());
-        let (last, first): (Vec<_>, Vec<_>) =
-            conditions.iter().partition(|condition| matches!(condition, Condition::Has(..)));
+        let (last, first): (Vec<&Condition>, Vec<_>) =
+            conditions.iter().copied().partition(|it| matches!(it, Condition::Has(..)));
         for condition in first.into_iter().chain(last) {
             // What refers is asked of each where there are few, and looked up where there are not.
             if matches!(condition, Condition::Has(..)) && best.0 <= Rank::Few(SEARCH_PROBE) {

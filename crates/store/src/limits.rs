@@ -29,6 +29,18 @@ pub(crate) const SEARCH_ROWS_MOST: usize = 64;
 /// So many postings of each condition are looked at to see which leads to least.
 pub(crate) const SEARCH_PROBE: usize = 32;
 
+/// So many of a condition that would be gone through as a whole, before one that leads to many is begun with.
+pub(crate) const SEARCH_PROBE_LONGER: usize = 256;
+
+/// So many postings are read at once at first, and eight times as many at the most.
+pub(crate) const SEARCH_AT_ONCE: usize = 8;
+
+/// So many candidates are read before they are looked for in the postings of other conditions.
+pub(crate) const SEARCH_UNFILTERED: usize = 64;
+
+/// So often the postings of a condition are asked for a candidate before it is judged whether that pays.
+pub(crate) const SEARCH_FILTERS: usize = 32;
+
 /// So many resources that others refer to are looked up first, to begin with them.
 pub(crate) const SEARCH_CHAINED: usize = 1_000;
 

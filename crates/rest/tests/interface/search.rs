@@ -85,6 +85,7 @@ async fn every_sort_of_parameter_finds_what_is_meant() {
         .await;
     check("Observation?subject:Patient._id=p2", &["Observation/o3"]).await;
     check("Patient?_has:Observation:patient:code=b", &["Patient/p1"]).await;
+    check("Patient?_id=p1,p2&_has:Observation:patient:code=b", &["Patient/p1"]).await;
     check("Patient/p1/Observation", &["Observation/o1", "Observation/o2"]).await;
     check(
         "Patient/p1/*?_type=Observation,Patient",

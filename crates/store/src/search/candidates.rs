@@ -1,7 +1,6 @@
 //! This module finds the condition that leads to least, and goes through what it leads to.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use chartmesh_record::ResourceType;
@@ -10,14 +9,14 @@ use chartmesh_search::{
     targets,
 };
 
-use super::stream::Stream;
+use super::stream::{Common, Stream};
 use super::{Check, Decide, Go, Row, SearchError, Searcher};
 use crate::error::Corrupt;
 use crate::index::decode_entries_key;
 use crate::keys::ConflictRow;
 use crate::limits::{
-    SEARCH_CHAINED, SEARCH_CODES, SEARCH_PROBE, SEARCH_REFERRING, SEARCH_ROWS_FIRST,
-    SEARCH_ROWS_MOST, SEARCH_SPLIT,
+    SEARCH_CHAINED, SEARCH_CODES, SEARCH_PROBE, SEARCH_PROBE_LONGER, SEARCH_REFERRING,
+    SEARCH_ROWS_FIRST, SEARCH_ROWS_MOST, SEARCH_SPLIT,
 };
 use crate::store::{ENTRIES, META, POSTINGS};
 
@@ -25,10 +24,12 @@ use crate::store::{ENTRIES, META, POSTINGS};
 pub(super) enum Candidates<'s> {
     /// These.
     Ids(BTreeSet<IdKey>),
-    /// Those that postings lead to: each stream is sorted.
-    Sorted(Vec<Stream<'s>>),
-    /// Those that postings lead to, in any order.
-    Mixed(Vec<Stream<'s>>),
+    /// Those that this stream leads to, which is sorted.
+    Sorted(Stream<'s>),
+    /// Those that each of several such streams leads to.
+    Common(Common<'s>),
+    /// Those that this stream leads to, in any order.
+    Mixed(Stream<'s>),
     /// All of the type.
     All,
 }
@@ -59,13 +60,14 @@ impl<'s> Searcher<'s> {
         conditions: &[&'q Condition],
         start: Option<&IdKey>,
     ) -> Result<(Candidates<'s>, Vec<Check<'q>>), SearchError> {
-        let mut best = (Rank::Everything, Candidates::All);
+        let mut leads = Vec::with_capacity(conditions.len());
         let mut checks = Vec::with_capacity(conditions.len());
+        let mut least = Rank::Everything;
         let (last, first): (Vec<&Condition>, Vec<_>) =
             conditions.iter().copied().partition(|it| matches!(it, Condition::Has(..)));
         for condition in first.into_iter().chain(last) {
             // What refers is asked of each where there are few, and looked up where there are not.
-            if matches!(condition, Condition::Has(..)) && best.0 <= Rank::Few(SEARCH_PROBE) {
+            if matches!(condition, Condition::Has(..)) && least <= Rank::Few(SEARCH_PROBE) {
                 checks.push(Check::Condition(condition));
                 continue;
             }
@@ -73,11 +75,36 @@ impl<'s> Searcher<'s> {
             let few = if conditions.len() == 1 { 0 } else { SEARCH_PROBE };
             let Lead { rank, candidates, check } = self.lead(kind, condition, start, few)?;
             checks.push(check);
-            if rank < best.0 {
-                best = (rank, candidates);
+            least = least.min(rank);
+            leads.push((rank, candidates));
+        }
+        if least >= Rank::Code && leads.len() > 1 {
+            // All that a text or a range leads to is gone through: it is worth a longer look.
+            for (rank, candidates) in &mut leads {
+                if let Candidates::Mixed(stream) = candidates {
+                    *rank = stream.fill(self, SEARCH_PROBE_LONGER)?.map_or(*rank, Rank::Few);
+                }
             }
         }
-        Ok((best.1, checks))
+        leads.sort_by_key(|(rank, candidates)| {
+            (*rank, !matches!(candidates, Candidates::Sorted(_)))
+        });
+        let mut leads = leads.into_iter();
+        let candidates = match leads.next() {
+            None => Candidates::All,
+            Some((rank, Candidates::Sorted(first))) if rank > Rank::Few(usize::MAX) => {
+                let sorted = leads.filter_map(|(_, candidates)| match candidates {
+                    Candidates::Sorted(stream) => Some(stream),
+                    _ => None,
+                });
+                match Vec::from_iter(sorted) {
+                    others if others.is_empty() => Candidates::Sorted(first),
+                    others => Candidates::Common(Common::new(first, others)),
+                }
+            }
+            Some((_, candidates)) => candidates,
+        };
+        Ok((candidates, checks))
     }
 
     fn lead<'q>(
@@ -183,27 +210,18 @@ impl<'s> Searcher<'s> {
         let split = shared.filter(|_| !sorted && self.shelves.is_empty());
         let split = split.map(|shared| self.split(&ranges, shared)).transpose()?.flatten();
         let (ranges, sorted) = split.map_or((ranges, sorted), |ranges| (ranges, true));
-        let mut streams = Vec::with_capacity(ranges.len());
-        for range in &ranges {
-            let shelved = self.shelves.iter().map(|shelf| {
-                let postings = shelf.postings(range);
-                postings.map(|key| self.id_of(key)).collect::<Result<Vec<_>, _>>()
-            });
-            for ids in shelved {
-                let ids = ids?.into_iter();
-                streams.push(Stream::of_ids(ids.filter(|id| start.is_none_or(|it| id > it))));
-            }
-            streams.push(Stream::of(self, range, start.filter(|_| sorted)));
-        }
-        let mut found = 0;
-        for stream in &mut streams {
-            if found < few {
-                let most = few - found;
-                found += stream.fill(self, most)?.unwrap_or(most);
+        let mut shelved = Vec::new();
+        for shelf in self.shelves {
+            for range in &ranges {
+                let ids = shelf.postings(range).map(|key| self.id_of(key));
+                shelved.push(ids.collect::<Result<Vec<_>, _>>()?);
             }
         }
-        let rank = if found < few { Rank::Few(found) } else { rank };
-        Ok((rank, if sorted { Candidates::Sorted(streams) } else { Candidates::Mixed(streams) }))
+        let mut stream = Stream::new(self, ranges, start.filter(|_| sorted), shelved);
+        let rank = stream.fill(self, few)?.map_or(rank, Rank::Few);
+        let candidates =
+            if sorted { Candidates::Sorted(stream) } else { Candidates::Mixed(stream) };
+        Ok((rank, candidates))
     }
 
     /// The ranges in these ranges whose keys share so many bytes; `None` if there are many.
@@ -278,17 +296,16 @@ impl Candidates<'_> {
     ) -> Result<bool, SearchError> {
         match self {
             Self::Ids(ids) => each_id(searcher, kind, ids, start, decide),
-            Self::Mixed(streams) => {
+            Self::Mixed(mut stream) => {
                 let mut ids = BTreeSet::new();
-                for mut stream in streams {
-                    while let Some(id) = stream.next(searcher)? {
-                        searcher.look()?;
-                        ids.insert(id);
-                    }
+                while let Some(id) = stream.next_of_any(searcher)? {
+                    searcher.look()?;
+                    ids.insert(id);
                 }
                 each_id(searcher, kind, ids, start, decide)
             }
-            Self::Sorted(streams) => merge(searcher, kind, streams, decide),
+            Self::Sorted(mut stream) => each_row(searcher, kind, || stream.next(searcher), decide),
+            Self::Common(mut common) => each_row(searcher, kind, || common.next(searcher), decide),
             Self::All => all(searcher, kind, start, decide),
         }
     }
@@ -341,7 +358,7 @@ fn each_id(
 fn each_row(
     searcher: &Searcher<'_>,
     kind: ResourceType,
-    mut next: impl FnMut() -> Result<Option<IdKey>, Corrupt>,
+    mut next: impl FnMut() -> Result<Option<IdKey>, SearchError>,
     decide: &mut Decide<'_>,
 ) -> Result<bool, SearchError> {
     let mut at_once = SEARCH_ROWS_FIRST;
@@ -394,32 +411,4 @@ fn with_row(
         Some(row) => decide(id, searcher.row(&key, &row)?),
         None => Ok(Go::On),
     }
-}
-
-/// Goes through several sorted streams at once.
-fn merge(
-    searcher: &Searcher<'_>,
-    kind: ResourceType,
-    mut streams: Vec<Stream<'_>>,
-    decide: &mut Decide<'_>,
-) -> Result<bool, SearchError> {
-    if let [only] = &mut streams[..] {
-        return each_row(searcher, kind, || only.next(searcher), decide);
-    }
-    let mut heads = BinaryHeap::new();
-    for (number, stream) in streams.iter_mut().enumerate() {
-        heads.extend(stream.next(searcher)?.map(|id| Reverse((id, number))));
-    }
-    let mut last = None;
-    let next = || {
-        while let Some(Reverse((id, number))) = heads.pop() {
-            heads.extend(streams[number].next(searcher)?.map(|id| Reverse((id, number))));
-            if last.as_ref() != Some(&id) {
-                last = Some(id.clone());
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    };
-    each_row(searcher, kind, next, decide)
 }

@@ -403,6 +403,81 @@ proptest! {
     }
 }
 
+/// One of many observations: each parameter has few values, so that many have each, and some pairs of
+/// values are rare or never come together.
+fn one_of_many(number: u32) -> Made {
+    // Keys of ids that are UUIDs stand among those of others, right after short ones too.
+    let id = match number % 3 {
+        0 => format!("{:08x}-0000-4000-8000-{number:012x}", number.wrapping_mul(0x9e37_79b9)),
+        1 => format!("o{number}"),
+        _ => format!("{}{}", char::from(b'a' + (number % 26) as u8), number / 26),
+    };
+    let (code, patient, status) = (number % 7, number % 5, number.is_multiple_of(40));
+    let status = if status { "amended" } else { "final" };
+    let category =
+        if number % 2 == 0 { r#","category":[{"coding":[{"code":"even"}]}]"# } else { "" };
+    let members = format!(
+        r#","status":"{status}","code":{{"coding":[{{"system":"urn:a","code":"c{code}"}}]}},
+        "subject":{{"reference":"Patient/p{patient}"}}{category}"#
+    );
+    let key = ResourceKey { kind: kind("Observation"), id: id.parse().unwrap() };
+    Made { key, members: Some(members) }
+}
+
+#[test]
+fn what_several_conditions_lead_to_is_what_is_as_each_of_them_says() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let made: Vec<_> = (0..900).map(one_of_many).collect();
+    let live = write(&store, &made);
+    let slowly = Slowly { store: &store, live: &live };
+    let registry = store.registry();
+    let setting = Setting { registry: &registry, now: 1_700_000_000_000, base: None };
+    for text in [
+        "code=urn:a|c1",
+        "code=urn:a|c1,urn:a|c2&subject=Patient/p1,Patient/p2",
+        "code=urn:a|c1,urn:a|c2&subject=Patient/p1,Patient/p2&category=even",
+        "code=c3&status=final",
+        "code=c3&status=amended",
+        "status=http://hl7.org/fhir/observation-status|final&subject=Patient/p4",
+        "subject=Patient/p0&status=http://hl7.org/fhir/observation-status|final&code=urn:a|c5",
+        "subject=Patient/p0,Patient/p1,Patient/p2&subject=Patient/p3",
+        "category=even&category:missing=false&subject=Patient/p3&code:not=c1",
+        "subject=Patient/nobody&code=urn:a|c1",
+    ] {
+        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        let query = Query::parse(setting, kind("Observation"), pairs).unwrap();
+        let conditions: Vec<_> = query.conditions.iter().collect();
+        let mut expected = slowly.matches(query.kind, &conditions);
+        expected.sort_by_key(|key| IdKey::new(&key.id));
+        let expected: Vec<_> = expected.iter().map(|key| key.id.to_string()).collect();
+        for size in [1, 7, 1_000] {
+            let (found, total) = paged(&store, &query, size);
+            assert_eq!(total, Some(expected.len() as u64), "{text}");
+            assert_eq!(found, expected, "{text} by pages of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_page_goes_on_at_a_uuid_whose_bytes_begin_with_the_key_of_the_last_id() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let ids = ["a", "61010000-0000-4000-8000-000000000000", "b"];
+    let made = ids.map(|id| {
+        let key = ResourceKey { kind: kind("Observation"), id: id.parse().unwrap() };
+        let members = r#","subject":{"reference":"Patient/p1"}"#.to_owned();
+        Made { key, members: Some(members) }
+    });
+    write(&store, &made);
+    let registry = store.registry();
+    let setting = Setting { registry: &registry, now: 1_700_000_000_000, base: None };
+    let pairs = [("subject", "Patient/p1")];
+    let query = Query::parse(setting, kind("Observation"), pairs).unwrap();
+
+    assert_eq!(paged(&store, &query, 1).0, ids);
+}
+
 proptest! {
     #![proptest_config(cases(48))]
 

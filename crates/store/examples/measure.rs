@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use chartmesh_record::{
     ChangeSet, Cursor, Effect, EntryOutcome, Generation, Origin, Place, RequestDigest, RequestId,
     Resource, ResourceKey, Timestamp, Version, VersionId,
 };
+use chartmesh_search::{Entries, Registry, postings};
 use chartmesh_store::{Apply, LogId, Memory, Options, RaftLog, Run, Store, Syncer};
 use chartmesh_wire::Canonical;
 
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
         resources.len(),
         bytes as f64 / resources.len() as f64
     );
+    index(&resources)?;
     for (size, batch, most) in
         [(100, 1, usize::MAX), (1, 32, usize::MAX), (1, 1, 20_000), (25_000, 1, 25_000)]
     {
@@ -110,6 +112,36 @@ fn change_set(resources: &[Resource], at: &Cursor) -> Canonical {
     })
 }
 
+/// Makes what searches go through of all resources, in this thread.
+fn index(resources: &[Resource]) -> Result<()> {
+    let registry = Registry::of_r4(0);
+    let (mut rows, mut keys, mut key_bytes) = (0, 0, 0);
+    let version = VersionId { generation: Generation(1), origin: Origin::new(&"pac".parse()?, 1) };
+    let mut took = Duration::ZERO;
+    for resource in resources {
+        let id = resource.id().context("bulk data has ids")?;
+        let key = ResourceKey { kind: resource.kind(), id: id.clone() };
+        let stored = resource.render(&key, &version, Timestamp(1_700_000_000_000));
+        let start = Instant::now();
+        let entries = Entries::make(&registry, resource.kind(), &stored);
+        let entries = entries.context("it was parsed before")?;
+        let postings = postings(resource.kind(), Entries::read(&entries), id);
+        rows += entries.len();
+        keys += postings.len();
+        key_bytes += postings.iter().map(Vec::len).sum::<usize>();
+        took += start.elapsed();
+    }
+    let each = |all: usize| all as f64 / resources.len() as f64;
+    println!(
+        "entries and postings: {:.1} us per resource; {:.0} bytes of entries, {:.1} postings of {:.0} bytes",
+        took.as_secs_f64() * 1e6 / resources.len() as f64,
+        each(rows),
+        each(keys),
+        key_bytes as f64 / keys as f64,
+    );
+    Ok(())
+}
+
 /// Writes change sets of `size`, `batch` of them in each apply and each entry of the log.
 fn write(dir: &Path, resources: &[Resource], size: usize, batch: usize) -> Result<()> {
     let memory = memory();
@@ -145,6 +177,7 @@ fn write(dir: &Path, resources: &[Resource], size: usize, batch: usize) -> Resul
         (resources.len() / size / batch) as f64 / seconds,
     );
     store.flush()?;
+    let tables = store.table_bytes()?;
     drop((store, log));
     // What was in memory goes into files as the databases are opened and used.
     drop(RaftLog::open(dir, Syncer::Thread, &memory)?);
@@ -152,6 +185,9 @@ fn write(dir: &Path, resources: &[Resource], size: usize, batch: usize) -> Resul
         let (tables, rest) = sizes(&dir.join(part))?;
         let each = |bytes: u64| bytes as f64 / resources.len() as f64;
         println!("  {part}: {:.0} bytes per resource, and {:.0} of logs", each(tables), each(rest));
+    }
+    for (table, bytes) in tables {
+        println!("    {table}: {:.0} bytes per resource", bytes as f64 / resources.len() as f64);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Keys sort as what they name does, so that a range of keys is a range of meaning. Decoding
 //! answers `None` where the bytes are not what encoding gives. `docs/storage.md` has a line per kind.
 
+mod arrival;
 mod conflict;
 mod count;
 mod feed;
@@ -15,6 +16,8 @@ mod origin;
 mod request;
 mod version;
 
+pub use arrival::ArrivalPlace;
+pub(crate) use arrival::{ArrivalRow, ArrivalsRow};
 pub(crate) use conflict::ConflictRow;
 pub(crate) use count::CountRow;
 pub(crate) use feed::{FeedKey, HeaderRow};
@@ -158,17 +161,21 @@ mod tests {
         let lost = LostRow(cursor.clone());
         let held_back = HeldBackRow { at: cursor, bytes: b"change".as_slice().into() };
         let duplicate = DuplicateRow { since: at, resource: resource.clone() };
+        let arrival = ArrivalPlace { at, number: 4 }.key(kind);
+        let arrivals = ArrivalsRow { first: at, last: at };
         vec![
             ("feed", FeedKey::Header(change).encode(), header.encode()),
             ("feed", FeedKey::Piece(piece).encode(), b"piece".to_vec()),
             ("heads", HeadRow::key(&resource), head_row().encode(code_of)),
             ("versions", key.encode(), version.encode()),
+            ("arrivals", arrival, ArrivalRow { origin: code, version }.encode()),
             ("requests", [0x11; 16].to_vec(), RequestRow(vec![change]).encode()),
             ("default", code.key(), origin_row.encode()),
             ("default", CountRow::key(kind), count.encode()),
             ("default", MetaKey::Format.key().to_vec(), encode_format().to_vec()),
             ("default", MetaKey::Digest.key().to_vec(), [0x44; 32].to_vec()),
             ("default", MetaKey::Index.key().to_vec(), vec![0, 0, 0, 2, 0, 0, 0, 0]),
+            ("default", MetaKey::Arrivals.key().to_vec(), arrivals.encode().to_vec()),
             ("default", MetaKey::Added.key().to_vec(), b"Patient race 0011\n".to_vec()),
             ("default", MetaKey::Applied.key().to_vec(), b"applied".to_vec()),
             ("default", ConflictRow::by_resource(&resource), conflict.encode().to_vec()),

@@ -9,6 +9,7 @@
 //! nor Raft's rules, and it takes neither time nor randomness from anywhere.
 
 mod apply;
+mod arrivals;
 mod blocking;
 mod codec;
 mod conflicts;
@@ -37,6 +38,7 @@ mod wal;
 mod writing;
 
 pub use apply::{Applied, Apply, Run, RunOutcome};
+pub use arrivals::{Arrival, Arrivals, ArrivalsError, InvalidArrivalPlace, Wanted};
 pub use blocking::Blocking;
 pub use conflicts::{
     Conflict, ConflictHead, ConflictKey, ConflictKind, ConflictScope, InvalidConflictKey, Made,
@@ -44,7 +46,7 @@ pub use conflicts::{
 pub use counts::{Count, Counts};
 pub use digest::StateDigest;
 pub use error::{ApplyError, Corrupt, DiskError, FeedError, LogError, OpenError};
-pub use keys::Note;
+pub use keys::{ArrivalPlace, Note};
 pub use limits::SEARCH_LOOKS;
 pub use memory::Memory;
 pub use raft_log::{Done, Identity, LogId, RaftLog, Syncer};

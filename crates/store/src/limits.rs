@@ -62,5 +62,8 @@ pub(crate) const SEARCH_ROWS_KEPT: usize = 20_000;
 /// Resources that come along with the matches of one page.
 pub(crate) const SEARCH_INCLUDED: usize = 1_000;
 
+/// So many versions are looked at for one list of arrivals.
+pub(crate) const ARRIVAL_LOOKS: usize = 200_000;
+
 /// So many resources are indexed again before whoever applies has its turn.
 pub(crate) const REINDEXED_AT_ONCE: usize = 100;

@@ -10,6 +10,7 @@ use chartmesh_search::Registry;
 use rocksdb::{DBCompressionType, ReadOptions, WriteBatch};
 use tokio::sync::watch;
 
+use crate::arrivals::check_arrivals;
 use crate::counts::Counts;
 use crate::digest::StateDigest;
 use crate::error::{Corrupt, DiskError, OpenError};
@@ -100,10 +101,12 @@ pub(crate) const VERSIONS: &str = "versions";
 pub(crate) const ENTRIES: &str = "entries";
 /// What leads to resources from their entries.
 pub(crate) const POSTINGS: &str = "postings";
+/// Every version by when it arrived.
+pub(crate) const ARRIVALS: &str = "arrivals";
 /// The requests that are remembered.
 pub(crate) const REQUESTS: &str = "requests";
 
-pub(crate) const LAYOUTS: [Layout; 7] = {
+pub(crate) const LAYOUTS: [Layout; 8] = {
     use DBCompressionType::{Lz4, Zstd};
     const fn layout(name: &'static str, compression: DBCompressionType) -> Layout {
         Layout { name, block_bytes: 4 * 1024, compression, dictionary_bytes: 0, sought: false }
@@ -118,6 +121,7 @@ pub(crate) const LAYOUTS: [Layout; 7] = {
         Layout { sought: true, ..layout(REQUESTS, Lz4) },
         Layout { dictionary_bytes: 32 * 1024, sought: true, ..layout(ENTRIES, Lz4) },
         layout(POSTINGS, Lz4),
+        Layout { block_bytes: 16 * 1024, ..layout(ARRIVALS, Zstd) },
     ]
 };
 
@@ -152,6 +156,7 @@ impl Store {
         };
         inner.learn_parameters()?;
         check_index(&inner)?;
+        check_arrivals(&inner)?;
         let store = Self { inner: Arc::new(inner) };
         store.sync()?;
         Ok(store)

@@ -140,6 +140,21 @@ impl Tables {
             .map(|row| row.map_err(|error| self.corrupt(error)))
     }
 
+    /// The rows from a key back, as long as their keys begin with `prefix`.
+    pub(crate) fn scan_back<'t>(
+        &'t self,
+        table: &str,
+        from: &[u8],
+        prefix: &[u8],
+        mut options: ReadOptions,
+    ) -> impl Iterator<Item = Result<KeyAndValue, Corrupt>> + use<'t> {
+        options.set_iterate_lower_bound(prefix);
+        let start = IteratorMode::From(from, Direction::Reverse);
+        self.db
+            .iterator_cf_opt(self.table(table), options, start)
+            .map(|row| row.map_err(|error| self.corrupt(error)))
+    }
+
     /// Goes through the keys from one on, below another.
     pub(crate) fn keys<'t>(
         &'t self,
@@ -188,7 +203,7 @@ impl Tables {
         })
     }
 
-    fn refused(&self, error: rocksdb::Error) -> DiskError {
+    pub(crate) fn refused(&self, error: rocksdb::Error) -> DiskError {
         DiskError { dir: self.dir.clone(), reason: error.into_string() }
     }
 }

@@ -4,9 +4,10 @@
 //! and compares what it counted and summed with what is kept. It needs no memory that grows with
 //! what is held, and reads one moment while others apply.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use chartmesh_record::{Cursor, ResourceKey, Timestamp};
+use chartmesh_record::{Cursor, ResourceKey, ResourceType, Timestamp};
 use chartmesh_search::Registry;
 use chartmesh_wire::decode_piece;
 
@@ -16,12 +17,12 @@ use crate::duplicates::are_duplicates;
 use crate::error::Corrupt;
 use crate::index::entries_key;
 use crate::keys::{
-    CriteriaHash, FeedPlace, HeadRow, HeldHead, MadeRow, OriginCode, OriginRow, VersionKey,
-    VersionRow,
+    ArrivalPlace, ArrivalRow, CriteriaHash, FeedPlace, HeadRow, HeldHead, MadeRow, OriginCode,
+    OriginRow, VersionKey, VersionRow,
 };
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
-use crate::store::{self, ENTRIES, HEADS, META, POSTINGS, Store, VERSIONS};
+use crate::store::{self, ARRIVALS, ENTRIES, HEADS, META, POSTINGS, Store, VERSIONS};
 
 /// What a verification has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,7 @@ impl Store {
             entries: 0,
             postings: 0,
             conflicts: 0,
+            arrived: 0,
             registry: self.inner.registry(),
             settled: self.inner.is_settled()?,
         };
@@ -87,6 +89,8 @@ struct Verification<'r, 's, P> {
     entries: u64,
     postings: u64,
     conflicts: u64,
+    /// Of the versions, where they stand and when they were decided, as a sum of hashes.
+    arrived: u64,
     registry: Arc<Registry>,
     /// Whether all resources are indexed by its parameters.
     settled: bool,
@@ -122,6 +126,7 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         same("the number of conflicts", &totals.conflicts, &self.conflicts)?;
         same("the counts", &totals.counts, &self.counts)?;
         same("the number of rows of heads", &self.rows(HEADS)?, &self.report.resources)?;
+        same("what has arrived", &self.arrivals()?, &self.arrived)?;
         same("the number of rows of versions", &self.rows(VERSIONS)?, &self.report.versions)?;
         if self.settled {
             same("the number of rows of entries", &self.rows(ENTRIES)?, &self.entries)?;
@@ -162,6 +167,10 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
                 let held = self.reader.version_row(&VersionKey { resource, generation, origin })?;
                 let what = format!("where {} of {} stands", version.id(&set.origin), version.key);
                 same(what, &held, &Some(expected))?;
+                self.arrived = self.arrived.wrapping_add(mixed(
+                    version.key.kind,
+                    ArrivalRow { origin, version: expected },
+                ));
                 let count = self.counts.types.entry(version.key.kind).or_default();
                 count.versions += 1;
                 count.bytes += piece.len() as u64;
@@ -283,9 +292,30 @@ impl<P: FnMut(&Report)> Verification<'_, '_, P> {
         Ok(())
     }
 
+    /// The sum over the list of arrivals.
+    fn arrivals(&self) -> Result<u64, Corrupt> {
+        let mut sum = 0_u64;
+        for row in self.reader.scan(ARRIVALS, b"", b"") {
+            let (key, value) = row?;
+            let (kind, row) = ArrivalPlace::of_key(&key)
+                .map(|(kind, _)| kind)
+                .zip(ArrivalRow::decode(&value))
+                .ok_or_else(|| self.reader.inner.tables.bad_row(ARRIVALS, &key))?;
+            sum = sum.wrapping_add(mixed(kind, row));
+        }
+        Ok(sum)
+    }
+
     fn rows(&self, table: &str) -> Result<u64, Corrupt> {
         self.reader.scan(table, b"", b"").try_fold(0, |count, row| row.map(|_| count + 1))
     }
+}
+
+/// A hash of a version that arrived.
+fn mixed(kind: ResourceType, row: ArrivalRow) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind.code(), row.encode()).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(

@@ -24,14 +24,15 @@ use crate::duplicates::Made;
 use crate::error::{ApplyError, Corrupt, DiskError};
 use crate::index::{Indexed, IndexedHead, entries_key};
 use crate::keys::{
-    ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace, HeadRow, HeaderRow, HeldHead, LostRow,
-    MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace, RequestRow, VersionKey, VersionRow,
+    ArrivalPlace, ArrivalRow, ArrivalsRow, ConflictRow, CountRow, CriteriaHash, FeedKey, FeedPlace,
+    HeadRow, HeaderRow, HeldHead, LostRow, MadeRow, MetaKey, OriginCode, OriginRow, PiecePlace,
+    RequestRow, VersionKey, VersionRow,
 };
 use crate::limits::{FORGOTTEN_PER_APPLY, FORGOTTEN_PER_CHANGE};
 use crate::origins::is_forgotten;
 use crate::reader::Reader;
 use crate::reindex::SEARCH_PARAMETER;
-use crate::store::{FEED, HEADS, Inner, REQUESTS, Totals, VERSIONS};
+use crate::store::{ARRIVALS, FEED, HEADS, Inner, REQUESTS, Totals, VERSIONS};
 
 /// What one apply changes.
 pub(crate) struct Writing<'s> {
@@ -46,6 +47,8 @@ pub(crate) struct Writing<'s> {
     kinds: BTreeSet<ResourceType>,
     requests: BTreeMap<RequestId, RequestRow>,
     made: Made,
+    /// The versions, in the order in which they were taken.
+    arrived: Vec<(ResourceType, ArrivalRow)>,
     /// What is in the batch and may be read again.
     hashes: HashMap<FeedPlace, ChainHash>,
     contents: HashMap<PiecePlace, Option<Bytes>>,
@@ -72,6 +75,7 @@ impl<'s> Writing<'s> {
             kinds: BTreeSet::new(),
             requests: BTreeMap::new(),
             made: Made::default(),
+            arrived: Vec::new(),
             hashes: HashMap::new(),
             contents: HashMap::new(),
             totals: inner.totals.read().expect("no holder panics").clone(),
@@ -147,7 +151,10 @@ impl<'s> Writing<'s> {
         let (seq, index, at) = (set.seq, place.index, set.at);
         let (resource, generation) = (version.key.clone(), version.generation);
         let key = VersionKey { resource, generation, origin: place.change.origin };
-        self.put(VERSIONS, key.encode(), VersionRow { seq, index, at }.encode());
+        let row = VersionRow { seq, index, at };
+        self.put(VERSIONS, key.encode(), row.encode());
+        let arrived = ArrivalRow { origin: key.origin, version: row };
+        self.arrived.push((version.key.kind, arrived));
         self.contents.insert(place, version.content.clone());
         if let Some(text) = &version.criteria {
             let (resource, origin) = (version.key.clone(), place.change.origin);
@@ -217,6 +224,7 @@ impl<'s> Writing<'s> {
             self.flush_batch()?;
         }
         self.put_duplicates(arrived)?;
+        self.put_arrivals(arrived)?;
         for (resource, touched) in std::mem::take(&mut self.resources) {
             self.put_resource(&resource, &touched)?;
             self.put_conflict(resource, &touched, arrived)?;
@@ -260,6 +268,21 @@ impl<'s> Writing<'s> {
         if !self.hashes.is_empty() {
             inner.revision.send_modify(|revision| *revision += 1);
         }
+        Ok(())
+    }
+
+    /// Puts when each version arrived: later than all before, whatever the clock says.
+    fn put_arrivals(&mut self, arrived: Timestamp) -> Result<(), Corrupt> {
+        if self.arrived.is_empty() {
+            return Ok(());
+        }
+        let before = self.reader.arrivals_row()?;
+        let at = before.map_or(arrived, |before| arrived.max(Timestamp(before.last.0 + 1)));
+        for (number, (kind, row)) in (0..).zip(std::mem::take(&mut self.arrived)) {
+            self.put(ARRIVALS, ArrivalPlace { at, number }.key(kind), row.encode());
+        }
+        let all = ArrivalsRow { first: before.map_or(at, |before| before.first), last: at };
+        self.batch.put(MetaKey::Arrivals.key(), all.encode());
         Ok(())
     }
 

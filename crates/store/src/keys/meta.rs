@@ -4,6 +4,7 @@
 //! 'm' 'f' -> format (4)      'm' 'a' -> what the caller keeps beside      'm' 'd' -> digest (32)
 //! 'm' 'i' -> the format of the search index (4), the zone of its dates: seconds east (4)
 //! 'm' 'j' -> the added search parameters that all resources are indexed by, a line each
+//! 'm' 'h' -> when the first and the last version arrived (8 each)
 //! 'm' 'n' -> how fresh what is held was when it was last noted
 //! 'm' 'p' -> what the voters of the region have acknowledged      'm' 'r' -> that it was recovered
 //! ```
@@ -21,6 +22,8 @@ pub(crate) enum MetaKey {
     Index,
     /// The added parameters that everything is indexed by.
     Added,
+    /// Between when everything has arrived.
+    Arrivals,
     /// A note.
     Note(Note),
 }
@@ -44,6 +47,7 @@ impl MetaKey {
             Self::Digest => b"md",
             Self::Index => b"mi",
             Self::Added => b"mj",
+            Self::Arrivals => b"mh",
             Self::Note(Note::Freshness) => b"mn",
             Self::Note(Note::Promises) => b"mp",
             Self::Note(Note::Recovery) => b"mr",

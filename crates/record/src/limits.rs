@@ -18,6 +18,18 @@ pub const MAX_MEMBERS: usize = 256;
 /// The longest string, in bytes (FHIR R4, datatypes, string).
 pub const MAX_STRING_BYTES: usize = 1024 * 1024;
 
+/// The most operations of one patch.
+pub const MAX_PATCH_OPERATIONS: usize = 1_000;
+
+/// How much the operations of one patch may copy within a resource, in bytes.
+pub const MAX_PATCH_COPIED_BYTES: usize = 8 * 1024 * 1024;
+
+/// The longest path of an operation of a patch, in bytes.
+pub const MAX_PATH_BYTES: usize = 1_024;
+
+/// How deep conditions may be nested in such a path.
+pub const MAX_PATH_DEPTH: usize = 16;
+
 /// How many problems of one input are told.
 pub const MAX_PROBLEMS: usize = 20;
 

@@ -139,6 +139,24 @@ impl ElementType {
     }
 }
 
+impl ElementType {
+    /// Whether an element of this name is written as an array.
+    pub(crate) fn is_list(self, name: &str) -> bool {
+        let Shape::Complex(id) = self.0 else { return false };
+        let mut elements = Definitions::of_r4().definition(id).elements.iter();
+        elements.any(|element| element.many && element.name == name)
+    }
+
+    /// The name of the element that a member is of: of `valueString`, `value`.
+    pub(crate) fn stem(self, member: &str) -> Option<&'static str> {
+        let Shape::Complex(id) = self.0 else { return None };
+        let definition = Definitions::of_r4().definition(id);
+        let found = definition.member(name_hash(member.as_bytes()), member)?;
+        let name = definition.elements[usize::from(found.element)].name;
+        Some(name.strip_suffix("[x]").unwrap_or(name))
+    }
+}
+
 impl fmt::Debug for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

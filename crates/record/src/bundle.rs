@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::command::{Draft, EntityTag, Operation, Precondition};
 use crate::criteria::Criteria;
 use crate::definitions::Definitions;
@@ -14,6 +17,7 @@ use crate::json::{Document, Kind, Value};
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
 use crate::limits;
 use crate::links::{self, Targets};
+use crate::patch::Patch;
 use crate::resource::{self, Resource};
 use crate::validate::{Candidate, Validator};
 
@@ -23,16 +27,45 @@ pub enum PostedBundle {
     /// Each entry for itself, in the bundle's order.
     Batch(Vec<Result<BatchEntry, Invalid>>),
     /// All or nothing, in the bundle's order; links between the entries are found.
-    Transaction(Vec<Operation>),
+    Transaction(Vec<BundledWrite>),
 }
 
 /// What an entry of a batch asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchEntry {
     /// To write.
-    Write(Operation),
+    Write(BundledWrite),
     /// To read.
     Read(BundledRead),
+}
+
+/// An entry that can be part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundledWrite {
+    /// It can be decided as it is.
+    Operation(Operation),
+    /// It has to be applied to what is there before.
+    Patch(PatchRequest),
+}
+
+/// A resource that is to be changed in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchRequest {
+    /// Which one.
+    pub target: PatchTarget,
+    /// The changes.
+    pub patch: Patch,
+    /// What the client has seen.
+    pub precondition: Precondition,
+}
+
+/// Which resource is to be patched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatchTarget {
+    /// This one.
+    Resource(ResourceKey),
+    /// The one that matches.
+    Match(Criteria),
 }
 
 /// A GET within a bundle.
@@ -78,6 +111,7 @@ enum Asks {
     UpdateWhere { criteria: Criteria, precondition: Precondition },
     Delete { key: ResourceKey, precondition: Precondition },
     DeleteWhere { criteria: Criteria },
+    Patch(PatchRequest),
     Read(BundledRead),
 }
 
@@ -108,7 +142,7 @@ impl PostedBundle {
             let entry = Entry::read(*value, Validator::new())?;
             Ok(match entry.asks {
                 Asks::Read(read) => BatchEntry::Read(read),
-                _ => BatchEntry::Write(entry.operation(Vec::new()).expect("it is no read")),
+                _ => BatchEntry::Write(entry.write(Vec::new()).expect("it is no read")),
             })
         };
         Ok(Self::Batch(entries.iter().map(entry).collect()))
@@ -150,7 +184,7 @@ fn outline<'d>(root: Value<'d>) -> Result<(bool, Vec<Value<'d>>), Invalid> {
 }
 
 /// Reads the entries of a transaction, and finds the links between them.
-fn transaction(values: &[Value<'_>]) -> Result<Vec<Operation>, Invalid> {
+fn transaction(values: &[Value<'_>]) -> Result<Vec<BundledWrite>, Invalid> {
     let mut problems = Problems::default();
     let mut entries = Vec::with_capacity(values.len());
     for &value in values {
@@ -162,8 +196,14 @@ fn transaction(values: &[Value<'_>]) -> Result<Vec<Operation>, Invalid> {
     }
     problems.none()?;
     let targets = targets(&entries, &mut problems);
-    let mut operations = Vec::with_capacity(entries.len());
+    let mut writes = Vec::with_capacity(entries.len());
     for mut entry in entries {
+        if let (Asks::Patch(_), Some((_, sent))) = (&entry.asks, entry.resource)
+            && let Some(url) = named_in_patch(&targets, sent)
+        {
+            let reason = format!("a patch cannot refer to another entry, as this does to {url:?}");
+            problems.add(entry.value, ProblemSort::NotSupported, reason);
+        }
         let mut found = Vec::new();
         for candidate in std::mem::take(&mut entry.candidates) {
             match targets.find(&candidate, entry.url.as_deref()) {
@@ -173,10 +213,23 @@ fn transaction(values: &[Value<'_>]) -> Result<Vec<Operation>, Invalid> {
         }
         problems.limit()?;
         // What is not read in a transaction was noted as a problem.
-        operations.extend(entry.operation(found));
+        writes.extend(entry.write(found));
     }
     problems.none()?;
-    Ok(operations)
+    Ok(writes)
+}
+
+/// The URL of an entry that a patch names.
+fn named_in_patch(targets: &Targets, sent: Value<'_>) -> Option<String> {
+    match binary(sent) {
+        Some(bytes) => targets.named_in(Document::parse(&bytes).ok()?.root()),
+        None => targets.named_in(sent),
+    }
+}
+
+/// What a Binary holds.
+fn binary(sent: Value<'_>) -> Option<Vec<u8>> {
+    BASE64.decode(&*sent.member("data")?.string()?).ok()
 }
 
 /// The entries that can be referred to. No two may have one URL, or write one resource; only
@@ -186,7 +239,9 @@ fn targets(entries: &[Entry<'_>], problems: &mut Problems) -> Targets {
     let mut written: BTreeMap<&ResourceKey, usize> = BTreeMap::new();
     for (number, entry) in entries.iter().enumerate() {
         let key = match &entry.asks {
-            Asks::Update { key, .. } | Asks::Delete { key, .. } => Some(key),
+            Asks::Update { key, .. }
+            | Asks::Delete { key, .. }
+            | Asks::Patch(PatchRequest { target: PatchTarget::Resource(key), .. }) => Some(key),
             Asks::Read(BundledRead { what, .. }) if !matches!(what, ReadTarget::Resource(_)) => {
                 let reason = "a transaction reads resources, no versions, histories or searches";
                 problems.add(entry.value, ProblemSort::NotSupported, reason.to_owned());
@@ -200,7 +255,8 @@ fn targets(entries: &[Entry<'_>], problems: &mut Problems) -> Targets {
             let reason = format!("{key} is written by Bundle.entry[{other}] too");
             problems.add(entry.value, ProblemSort::Duplicate, reason);
         }
-        let Some(url) = entry.url.as_deref().filter(|_| entry.resource.is_some()) else { continue };
+        let writes = entry.asks.writes_resource();
+        let Some(url) = entry.url.as_deref().filter(|_| writes) else { continue };
         if let Err(other) = targets.insert(url, number, key) {
             let reason = format!("Bundle.entry[{other}] has the fullUrl {url:?} too");
             problems.add(entry.value, ProblemSort::Duplicate, reason);
@@ -252,21 +308,21 @@ impl<'d> Entry<'d> {
         }
         let mut candidates = validator.finish()?;
         let asks = asks.expect("an entry without problems asks for something");
-        let resource = resource.filter(|_| asks.writes_resource());
-        let within = resource.map_or(0..0, |(_, resource)| resource.span());
+        let within = resource.filter(|_| asks.writes_resource());
+        let within = within.map_or(0..0, |(_, resource)| resource.span());
         candidates.retain(|candidate| within.contains(&candidate.value.span().start));
         Ok(Self { value, url, asks, resource, candidates })
     }
 
-    /// The operation, with these links; `None` for a read that is none.
-    fn operation(self, found: Vec<links::Found>) -> Option<Operation> {
+    /// What it writes, with these links; `None` for a read that is no operation.
+    fn write(self, found: Vec<links::Found>) -> Option<BundledWrite> {
         let draft = || {
             let (kind, value) = self.resource.expect("what writes has a resource");
             let wanted: Vec<_> = found.iter().map(|found| found.source.clone()).collect();
             let (resource, placed) = Resource::cut(kind, value, &wanted);
             Draft { resource, links: links::place(found, placed) }
         };
-        Some(match self.asks {
+        let operation = match self.asks {
             Asks::Create { unless } => Operation::Create { draft: draft(), unless },
             Asks::Update { key, precondition } => {
                 Operation::Update { key, draft: draft(), precondition }
@@ -279,8 +335,10 @@ impl<'d> Entry<'d> {
             Asks::Read(BundledRead { what: ReadTarget::Resource(key), .. }) => {
                 Operation::Read { key }
             }
+            Asks::Patch(patch) => return Some(BundledWrite::Patch(patch)),
             Asks::Read(_) => return None,
-        })
+        };
+        Some(BundledWrite::Operation(operation))
     }
 }
 
@@ -342,7 +400,13 @@ impl<'d> Request<'d> {
                 Ok(Asks::DeleteWhere { criteria: criteria(kind, query)? })
             }
             ("GET", Target::Single(what)) => Ok(Asks::Read(self.read(what))),
-            ("HEAD" | "PATCH", _) => not_supported(&format!("{method} within a bundle")),
+            ("PATCH", Target::Single(ReadTarget::Resource(key))) => {
+                Ok(Asks::Patch(self.patch(PatchTarget::Resource(key), resource)?))
+            }
+            ("PATCH", Target::Type(kind, Some(query))) => {
+                Ok(Asks::Patch(self.patch(PatchTarget::Match(criteria(kind, query)?), resource)?))
+            }
+            ("HEAD", _) => not_supported(&format!("{method} within a bundle")),
             _ => Err((ProblemSort::Value, format!("{method} does not go with the URL {url:?}"))),
         }
     }
@@ -350,7 +414,7 @@ impl<'d> Request<'d> {
     /// Each condition goes with some methods only.
     fn check_conditions(self, method: &str) -> Result<(), Complaint> {
         for (condition, methods) in [
-            ("ifMatch", ["PUT", "DELETE"].as_slice()),
+            ("ifMatch", ["PUT", "DELETE", "PATCH"].as_slice()),
             ("ifNoneMatch", ["GET", "PUT"].as_slice()),
             ("ifModifiedSince", ["GET"].as_slice()),
             ("ifNoneExist", ["POST"].as_slice()),
@@ -376,6 +440,36 @@ impl<'d> Request<'d> {
                 None => bad("ifMatch must be one or more ETags, such as W/\"3-pac.7h2k4m9qzx\""),
             },
         }
+    }
+
+    /// A patch: a Binary that holds one, or a Parameters resource that is one.
+    fn patch(
+        self,
+        target: PatchTarget,
+        resource: Option<(ResourceType, Value<'d>)>,
+    ) -> Result<PatchRequest, Complaint> {
+        let bad = |reason: String| (ProblemSort::Value, reason);
+        let patch = match resource {
+            Some((kind, sent)) if kind.as_str() == "Binary" => {
+                let bytes = binary(sent).ok_or_else(|| bad("the Binary has no data".to_owned()))?;
+                let media_type = sent.member("contentType").and_then(Value::string);
+                let media_type = media_type.unwrap_or_default();
+                let named = media_type.split(';').next().unwrap_or_default().trim();
+                match named {
+                    "application/json-patch+json" => Patch::json(&bytes),
+                    "application/merge-patch+json" => Patch::merge(&bytes),
+                    "application/fhir+json" | "application/json" => Patch::any(&bytes),
+                    other => return not_supported(&format!("a patch of type {other:?}")),
+                }
+            }
+            Some((kind, sent)) if kind.as_str() == "Parameters" => Patch::of_parameters(sent),
+            _ => {
+                let reason = "a PATCH needs a Binary that holds a patch, or a Parameters resource";
+                return Err((ProblemSort::Required, reason.to_owned()));
+            }
+        };
+        let patch = patch.map_err(|invalid| bad(invalid.to_string()))?;
+        Ok(PatchRequest { target, patch, precondition: self.precondition()? })
     }
 
     fn read(self, what: ReadTarget) -> BundledRead {

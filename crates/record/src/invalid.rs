@@ -118,6 +118,13 @@ impl Invalid {
         &self.problems
     }
 
+    /// The same of a text that is not the client's: without places in it.
+    #[must_use]
+    pub fn unplaced(mut self) -> Self {
+        self.problems.iter_mut().for_each(|problem| problem.place = None);
+        self
+    }
+
     /// Whether the input is refused for its size alone.
     #[must_use]
     pub fn is_too_much(&self) -> bool {

@@ -43,7 +43,9 @@ mod zone;
 
 pub use alarm::Alarm;
 pub use ancestry::{Ancestry, Head, Heads, Kept, Seen};
-pub use bundle::{BatchEntry, BundledRead, PostedBundle, ReadTarget};
+pub use bundle::{
+    BatchEntry, BundledRead, BundledWrite, PatchRequest, PatchTarget, PostedBundle, ReadTarget,
+};
 pub use change_set::{ChangeSet, Effect, EntryOutcome, Outcome, Version};
 pub use clock::{Clock, Moment, Random};
 pub use command::{

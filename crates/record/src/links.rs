@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::command::{Link, LinkTarget};
 use crate::criteria::Criteria;
 use crate::invalid::ProblemSort;
+use crate::json::Value;
 use crate::kind::{ResourceId, ResourceKey, ResourceType};
 use crate::narrative;
 use crate::validate::{Candidate, CandidateSort};
@@ -110,6 +111,12 @@ impl Targets {
             return Err((ProblemSort::NotFound, reason));
         }
         Ok(None)
+    }
+
+    /// The URL of an entry that a value holds as a text somewhere.
+    pub(crate) fn named_in(&self, value: Value<'_>) -> Option<String> {
+        let text = value.string().filter(|text| self.knows(text));
+        text.map(String::from).or_else(|| value.children().find_map(|child| self.named_in(child)))
     }
 
     /// Whether a text is the URL of an entry.

@@ -22,10 +22,10 @@ use edit::Json;
 use steps::JsonStep;
 
 /// What is to be changed in a resource.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch(Sort);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Sort {
     Json(Vec<JsonStep>),
     Merge(Json),

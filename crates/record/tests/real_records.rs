@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 
-use chartmesh_record::{Operation, PostedBundle, Resource, ResourceKey, Timestamp};
+use chartmesh_record::{BundledWrite, Operation, PostedBundle, Resource, ResourceKey, Timestamp};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -206,7 +206,13 @@ fn takes_transactions_and_finds_their_links() {
     let (mut resources, mut links) = (0, 0);
     for (name, bytes) in archive(&path).into_iter().filter(|(name, _)| name.ends_with(".json")) {
         let operations: Vec<Operation> = match PostedBundle::parse(&bytes) {
-            Ok(PostedBundle::Transaction(operations)) => operations,
+            Ok(PostedBundle::Transaction(writes)) => writes
+                .into_iter()
+                .map(|write| match write {
+                    BundledWrite::Operation(operation) => operation,
+                    BundledWrite::Patch(patch) => panic!("{name}: {patch:?}"),
+                })
+                .collect(),
             Ok(PostedBundle::Batch(entries)) => {
                 resources += entries.into_iter().filter(Result::is_ok).count();
                 continue;

@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Search,
     Create,
     Update,
+    Patch,
     Delete,
     Bundle,
     Metadata,
@@ -24,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Read,
         Self::VersionRead,
         Self::History,
@@ -32,6 +33,7 @@ impl Kind {
         Self::Search,
         Self::Create,
         Self::Update,
+        Self::Patch,
         Self::Delete,
         Self::Bundle,
         Self::Metadata,
@@ -47,6 +49,7 @@ impl Kind {
             Self::Search => "search",
             Self::Create => "create",
             Self::Update => "update",
+            Self::Patch => "patch",
             Self::Delete => "delete",
             Self::Bundle => "bundle",
             Self::Metadata => "metadata",

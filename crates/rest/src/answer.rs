@@ -20,11 +20,13 @@ use crate::document::{
     Coding, Details, EntryHead, EntryResponse, IntegerExtension, Issue, OperationOutcome, render,
 };
 use crate::http_date;
+use crate::media;
 use crate::path::Misdirected;
 use crate::preference::Preferences;
 use crate::refusal::Refusal;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const CONFLICT: HeaderName = HeaderName::from_static("chartmesh-conflict");
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json;charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -239,9 +241,12 @@ impl Refusal {
 
     /// What the client is told, if it was refused for this entry of a bundle, counted from 0.
     pub(crate) fn answer_at(&self, entry: Option<usize>) -> Answer {
+        if let Self::AtEntry { entry, refusal } = self {
+            return refusal.answer_at(Some(*entry));
+        }
         let (status, code) = self.sort();
         let issues = match self {
-            Self::Invalid(invalid) => invalid_issues(invalid),
+            Self::Invalid(invalid) | Self::Spoilt(invalid) => invalid_issues(invalid),
             _ => vec![self.issue(code, entry)],
         };
         let outcome = OperationOutcome { issue: issues };
@@ -249,6 +254,9 @@ impl Refusal {
         match self {
             Self::Misdirected(Misdirected::WrongVerb { allow, .. }) => {
                 answer.headers.push((ALLOW, HeaderValue::from_static(allow)));
+            }
+            Self::UnsupportedPatch { .. } => {
+                answer.headers.push((ACCEPT_PATCH, ascii(media::PATCHES.join(", "))));
             }
             Self::Unavailable(Unavailable { retry_after, .. }) => {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
@@ -276,7 +284,7 @@ impl Refusal {
     fn sort(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Misdirected(misdirected) => misdirected.sort(),
-            Self::Query(InvalidQuery::TooMuch { .. }) | Self::TooCostly(_) => {
+            Self::Query(InvalidQuery::TooMuch { .. }) | Self::TooCostly(_) | Self::LongAgo(_) => {
                 (StatusCode::BAD_REQUEST, "too-costly")
             }
             Self::Query(InvalidQuery::Unindexed { .. }) => {
@@ -293,7 +301,9 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, "value")
             }
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "not-supported"),
-            Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported"),
+            Self::UnsupportedMediaType(_) | Self::UnsupportedPatch { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported")
+            }
             Self::Body(BodyError::TooLong { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),
             Self::Body(BodyError::Stalled) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::Body(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, "incomplete"),
@@ -305,10 +315,16 @@ impl Refusal {
             Self::Unavailable(_) | Self::Stale(_) => (StatusCode::SERVICE_UNAVAILABLE, "transient"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "throttled"),
             Self::TooSlow { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            Self::Unknown { .. } | Self::UnknownVersion { .. } => {
+            Self::Unpatchable(_) | Self::Renamed { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "processing")
+            }
+            Self::Spoilt(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            Self::AtEntry { refusal, .. } => refusal.sort(),
+            Self::Unmatched { .. } | Self::Unknown { .. } | Self::UnknownVersion { .. } => {
                 (StatusCode::NOT_FOUND, "not-found")
             }
             Self::Gone { .. } => (StatusCode::GONE, "deleted"),
+            Self::ForeignPage => (StatusCode::GONE, "not-found"),
             Self::DiskFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "no-store"),
             Self::Store(_) | Self::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "exception"),
         }

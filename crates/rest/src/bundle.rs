@@ -10,7 +10,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use chartmesh_record::{
-    Action, BatchEntry, BundledRead, Invalid, Operation, PostedBundle, ReadTarget, ResourceKey,
+    Action, BatchEntry, BundledRead, BundledWrite, Invalid, Operation, PatchRequest, PatchTarget,
+    PostedBundle, ReadTarget, ResourceKey,
 };
 use futures::{StreamExt, stream};
 use http::Method;
@@ -23,7 +24,8 @@ use crate::freshness::Look;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::media;
-use crate::path::{self, Interaction, Misdirected, Page, Query, Reading};
+use crate::patch;
+use crate::path::{self, Interaction, Misdirected, Past, Query, Reading};
 use crate::preference::Echo;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
@@ -32,7 +34,7 @@ use crate::write::Mark;
 /// What one entry of a batch asks for.
 #[derive(Debug)]
 enum Step {
-    Write(Operation),
+    Write(BundledWrite),
     Read(Reading, Cached),
 }
 
@@ -65,9 +67,9 @@ impl Server {
         })?;
         drop(bytes);
         match bundle {
-            PostedBundle::Transaction(operations) => {
+            PostedBundle::Transaction(writes) => {
                 self.look_again(look);
-                self.transaction(asked, identity, operations).await
+                self.transaction(asked, identity, writes).await
             }
             PostedBundle::Batch(entries) => {
                 self.await_freshness(asked.preferences, look).await?;
@@ -80,9 +82,9 @@ impl Server {
         &self,
         asked: &Asked<'_>,
         identity: Identity,
-        operations: Vec<Operation>,
+        writes: Vec<BundledWrite>,
     ) -> Result<Answer, Refusal> {
-        let accepted = self.submit(identity, Action::Transaction(operations)).await?;
+        let accepted = self.carry_out(identity, writes, Action::Transaction).await?;
         let outcome = &accepted.outcome;
         let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
         let response = self.beside(|| {
@@ -152,14 +154,14 @@ impl Server {
         identity: Identity,
         step: Step,
     ) -> Result<(Answer, Option<Mark>), Refusal> {
-        let operation = match step {
-            Step::Write(operation) => operation,
+        let write = match step {
+            Step::Write(write) => write,
             Step::Read(reading, cached) => {
                 let answer = self.read(&reading, &cached, asked.base)?;
                 return Ok((answer, None));
             }
         };
-        let accepted = self.submit(identity, Action::One(operation)).await?;
+        let accepted = self.carry_out(identity, vec![write], patch::one).await?;
         let entry = accepted.outcome.entries.first().expect("one outcome per operation");
         let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
         let answer = self.tell(entry, accepted.outcome.at, echo)?;
@@ -168,7 +170,7 @@ impl Server {
 }
 
 fn respond(sort: &'static str, asked: &Asked<'_>, answers: Vec<Answer>) -> Bytes {
-    let mut bundle = BundleWriter::new(&BundleHead { sort, total: None, link: Vec::new() });
+    let mut bundle = BundleWriter::new(&BundleHead::new(sort));
     for answer in answers {
         let (head, resource) = answer.into_entry(asked.base);
         bundle.entry(&head, resource.as_deref());
@@ -179,13 +181,13 @@ fn respond(sort: &'static str, asked: &Asked<'_>, answers: Vec<Answer>) -> Bytes
 impl Step {
     fn of(entry: BatchEntry) -> Result<Self, Refusal> {
         let read: BundledRead = match entry {
-            BatchEntry::Write(operation) => return Ok(Self::Write(operation)),
+            BatchEntry::Write(write) => return Ok(Self::Write(write)),
             BatchEntry::Read(read) => read,
         };
         let cached = Cached::of_entry(&read)?;
         let reading = match read.what {
             ReadTarget::Resource(key) => Reading::Current(key),
-            ReadTarget::History(key) => Reading::History(key, Page::first()),
+            ReadTarget::History(key) => Reading::History(key, Past::newest()),
             ReadTarget::Url(url) => {
                 let (path, query) = url.split_once('?').unwrap_or((&url, ""));
                 match path::interaction(&Method::GET, path, &Query::new(Some(query)), false)? {
@@ -207,15 +209,23 @@ impl Step {
                 Reading::Current(key) | Reading::Version(key, _) | Reading::History(key, _),
                 _,
             )
-            | Self::Write(
+            | Self::Write(BundledWrite::Operation(
                 Operation::Update { key, .. }
                 | Operation::Delete { key, .. }
                 | Operation::Read { key },
-            ) => Lane::Resource(key.clone()),
-            Self::Write(operation) => match operation.criteria() {
+            ))
+            | Self::Write(BundledWrite::Patch(PatchRequest {
+                target: PatchTarget::Resource(key),
+                ..
+            })) => Lane::Resource(key.clone()),
+            Self::Write(BundledWrite::Operation(operation)) => match operation.criteria() {
                 Some(criteria) => Lane::Criteria(criteria.to_string()),
                 None => Lane::Alone(index),
             },
+            Self::Write(BundledWrite::Patch(PatchRequest {
+                target: PatchTarget::Match(criteria),
+                ..
+            })) => Lane::Criteria(criteria.to_string()),
             Self::Read(..) => Lane::Alone(index),
         }
     }

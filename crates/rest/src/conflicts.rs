@@ -57,7 +57,8 @@ pub(crate) fn list(
         links.push(link("next", scope, &next, base));
     }
     let total = total(store, scope, page, &conflicts)?;
-    let mut bundle = BundleWriter::new(&BundleHead { sort: "searchset", total, link: links });
+    let mut bundle =
+        BundleWriter::new(&BundleHead { total, link: links, ..BundleHead::new("searchset") });
     for conflict in conflicts.into_iter().take(page.count) {
         bundle.entry(&Match::default(), Some(&render(&parameters(conflict))));
     }

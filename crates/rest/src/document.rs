@@ -56,12 +56,28 @@ pub(crate) struct Coding {
 #[derive(Debug, Serialize)]
 #[serde(tag = "resourceType", rename = "Bundle")]
 pub(crate) struct BundleHead {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) meta: Option<BundleMeta>,
     #[serde(rename = "type")]
     pub(crate) sort: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) link: Vec<Link>,
+}
+
+impl BundleHead {
+    /// One of this type, with nothing else.
+    pub(crate) fn new(sort: &'static str) -> Self {
+        Self { meta: None, sort, total: None, link: Vec::new() }
+    }
+}
+
+/// What a bundle says of itself.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BundleMeta {
+    pub(crate) last_updated: String,
 }
 
 /// A link of a bundle.
@@ -236,8 +252,8 @@ mod tests {
     #[test]
     fn stored_bytes_stand_in_a_bundle_to_the_letter() {
         let stored = br#"{"resourceType":"Basic","id":"1","x":1.00}"#;
-        let mut bundle =
-            BundleWriter::new(&BundleHead { sort: "history", total: Some(2), link: Vec::new() });
+        let head = BundleHead { total: Some(2), ..BundleHead::new("history") };
+        let mut bundle = BundleWriter::new(&head);
         bundle.entry(&entry("http://a/fhir/Basic/1"), Some(stored));
         bundle.entry(&entry("http://a/fhir/Basic/2"), None);
 
@@ -255,8 +271,7 @@ mod tests {
 
     #[test]
     fn a_bundle_without_entries_has_no_empty_list_and_is_valid() {
-        let head = BundleHead { sort: "transaction-response", total: None, link: Vec::new() };
-        let bundle = BundleWriter::new(&head).finish();
+        let bundle = BundleWriter::new(&BundleHead::new("transaction-response")).finish();
         assert_eq!(bundle, &br#"{"resourceType":"Bundle","type":"transaction-response"}"#[..]);
         Resource::parse(&bundle).unwrap();
     }

@@ -22,6 +22,7 @@ mod identity;
 mod limits;
 mod media;
 mod metadata;
+mod patch;
 mod path;
 mod preference;
 mod read;

@@ -54,6 +54,11 @@ impl Limits {
     /// A search that looks at no more entries than this is answered where it is understood; others run
     /// beside the threads that serve connections.
     pub const BRIEF_LOOKS: usize = 400;
+    /// So often a patch is applied to what the node holds, if the region goes on meanwhile; between two
+    /// attempts the node waits the pause, then twice, three times as long.
+    pub const PATCH_ATTEMPTS: u32 = 10;
+    /// See [`Self::PATCH_ATTEMPTS`].
+    pub const PATCH_PAUSE: Duration = Duration::from_millis(20);
     /// The most entries of one batch under way at once.
     pub const BATCH_PARALLEL: usize = 32;
     /// How long the free space of the disk is taken as known.

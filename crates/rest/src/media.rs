@@ -1,9 +1,16 @@
 //! This module says whether a client sends and takes JSON (FHIR R4, http, 3.1.0.1.10).
 
+use chartmesh_record::Patch;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+
+use crate::refusal::Refusal;
 
 /// The types under which a resource goes as JSON, the registered one first.
 const JSON: [&str; 3] = ["application/fhir+json", "application/json", "text/json"];
+
+/// The types under which patches go.
+pub(crate) const PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/fhir+json"];
 
 /// The client does not take JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +80,23 @@ pub(crate) fn sends_json(headers: &HeaderMap) -> Result<(), UnsupportedMediaType
     }
     let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     kind.filter(|kind| !is_json(kind)).map_or(Ok(()), unsupported)
+}
+
+/// The patch in a body, of the sort that its type says: a type of JSON stands for any of them.
+pub(crate) fn patch(headers: &HeaderMap, body: &[u8]) -> Result<Patch, Refusal> {
+    let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+    let named = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let patch = match named.to_ascii_lowercase().as_str() {
+        "application/json-patch+json" => Patch::json(body),
+        "application/merge-patch+json" => Patch::merge(body),
+        _ => {
+            if sends_json(headers).is_err() {
+                return Err(Refusal::UnsupportedPatch { sent: named.to_owned() });
+            }
+            Patch::any(body)
+        }
+    };
+    Ok(patch?)
 }
 
 /// Whether a media type, with its parameters, is FHIR R4 as JSON in UTF-8.

@@ -6,6 +6,7 @@ use chartmesh_search::{Registry, Sort};
 use serde::Serialize;
 
 use crate::document::render;
+use crate::media;
 
 /// The software that answers, and where it runs.
 pub(crate) struct About<'a> {
@@ -25,6 +26,7 @@ struct CapabilityStatement<'a> {
     implementation: Implementation,
     fhir_version: &'static str,
     format: [&'static str; 2],
+    patch_format: [&'static str; 3],
     rest: [Rest; 1],
 }
 
@@ -44,7 +46,7 @@ struct Rest {
     mode: &'static str,
     documentation: &'static str,
     resource: Vec<Served>,
-    interaction: [Interaction; 3],
+    interaction: [Interaction; 4],
     operation: [Operation; 1],
 }
 
@@ -64,7 +66,7 @@ struct Operation {
 struct Served {
     #[serde(rename = "type")]
     kind: &'static str,
-    interaction: [Interaction; 7],
+    interaction: [Interaction; 9],
     versioning: &'static str,
     read_history: bool,
     update_create: bool,
@@ -108,11 +110,13 @@ pub(crate) fn statement(about: &About<'_>, registry: &Registry) -> Bytes {
         implementation: Implementation { description },
         fhir_version: "4.0.1",
         format: ["application/fhir+json", "json"],
+        patch_format: media::PATCHES,
         rest: [Rest {
             mode: "server",
             documentation: DOCUMENTATION,
             resource: ResourceType::all().map(|kind| served(kind, registry)).collect(),
-            interaction: ["transaction", "batch", "search-system"].map(|code| Interaction { code }),
+            interaction: ["transaction", "batch", "search-system", "history-system"]
+                .map(|code| Interaction { code }),
             operation: [conflicts(Some(CONFLICTS))],
         }],
     })
@@ -120,8 +124,17 @@ pub(crate) fn statement(about: &About<'_>, registry: &Registry) -> Bytes {
 }
 
 fn served(kind: ResourceType, registry: &Registry) -> Served {
-    let interaction =
-        ["read", "vread", "create", "update", "delete", "history-instance", "search-type"];
+    let interaction = [
+        "read",
+        "vread",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "history-instance",
+        "history-type",
+        "search-type",
+    ];
     Served {
         kind: kind.as_str(),
         interaction: interaction.map(|code| Interaction { code }),
@@ -199,7 +212,10 @@ const DOCUMENTATION: &str = "Every node of the mesh answers from its own copy; t
     _summary, _elements, _include, _revinclude (:iterate) and, over all types, _type; not _text, _content, \
     _filter, _query and contained resources. :in and :not-in take value sets that are stored here and \
     expanded, or list their codes. Criteria of conditional interactions are any search, and strict. Pages \
-    are linked forwards and backwards; a link holds at every node. Clients are not authenticated.";
+    are linked forwards and backwards; a link holds at every node. Histories of a type and of the system \
+    are in the order of arrival at this node: meta.lastUpdated of the answer is the next _since, and links \
+    to pages hold here alone. Patches: JSON Patch, JSON Merge Patch and FHIRPath Patch, in bundles as a \
+    Binary or as Parameters. Clients are not authenticated.";
 
 const CONFLICTS: &str = "GET [base]/$conflicts, [base]/[type]/$conflicts and \
     [base]/[type]/[id]/$conflicts: what is in conflict, oldest first, as a searchset of Parameters, \

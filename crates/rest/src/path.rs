@@ -9,8 +9,8 @@ use std::fmt::Write;
 use std::str::FromStr;
 
 use chartmesh_record::{
-    Criteria, InvalidCriteria, InvalidResourceId, ResourceId, ResourceKey, ResourceType,
-    UnknownResourceType, VersionId,
+    Criteria, InvalidCriteria, InvalidResourceId, PatchTarget, ResourceId, ResourceKey,
+    ResourceType, UnknownResourceType, VersionId,
 };
 use chartmesh_store::{ConflictKey, ConflictScope};
 use http::Method;
@@ -22,6 +22,8 @@ use crate::limits::Limits;
 pub(crate) enum Interaction {
     Read(Reading),
     Write(Writing),
+    /// `PATCH [type]/[id]`, `PATCH [type]?criteria`
+    Patch(PatchTarget),
     /// `POST [base]`: a batch or a transaction.
     Bundle,
     /// `POST _search`: a search whose further parameters are in the body.
@@ -36,7 +38,9 @@ pub(crate) enum Reading {
     /// `GET [type]/[id]/_history/[vid]`
     Version(ResourceKey, VersionId),
     /// `GET [type]/[id]/_history`
-    History(ResourceKey, Page<VersionId>),
+    History(ResourceKey, Past),
+    /// `GET [type]/_history`, `GET _history`
+    Arrivals(Option<ResourceType>, Past),
     /// `GET $conflicts`, `GET [type]/$conflicts`, `GET [type]/[id]/$conflicts`
     Conflicts(ConflictScope, Page<ConflictKey>),
     /// `GET [type]?parameters`, and the same over all types and within a compartment
@@ -90,6 +94,43 @@ pub(crate) enum Writing {
     DeleteWhere(Criteria),
 }
 
+/// Which part of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// How many entries.
+    pub(crate) count: usize,
+    /// `_since`: from this instant on.
+    pub(crate) since: Option<String>,
+    /// `_at`: what was there then.
+    pub(crate) at: Option<String>,
+    /// Where the page begins.
+    pub(crate) page: Option<String>,
+}
+
+impl Past {
+    /// The newest entries, as many as a page usually has.
+    pub(crate) fn newest() -> Self {
+        Self { count: Limits::PAGE_ENTRIES, since: None, at: None, page: None }
+    }
+
+    /// What a query asks for.
+    fn of(query: &Query<'_>) -> Result<Self, Misdirected> {
+        let value = |name: &str| query.value(name).map(Cow::into_owned);
+        Ok(Self {
+            count: count(query)?,
+            since: value("_since"),
+            at: value("_at"),
+            page: value("page"),
+        })
+    }
+
+    /// Where the page begins, read as what its list has.
+    pub(crate) fn page_as<P: FromStr>(&self, name: &'static str) -> Result<Option<P>, Misdirected> {
+        let bad = |text: &String| Misdirected::Value { name, value: text.clone() };
+        self.page.as_ref().map(|text| text.parse().map_err(|_| bad(text))).transpose()
+    }
+}
+
 /// Which page of a list whose entries have such names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page<K> {
@@ -97,13 +138,6 @@ pub(crate) struct Page<K> {
     pub(crate) count: usize,
     /// The last entry of the page before.
     pub(crate) after: Option<K>,
-}
-
-impl<K> Page<K> {
-    /// The first entries, as many as a page usually has.
-    pub(crate) fn first() -> Self {
-        Self { count: Limits::PAGE_ENTRIES, after: None }
-    }
 }
 
 /// Why a method, path and query ask for nothing that can be done.
@@ -138,6 +172,7 @@ enum Place {
     Type(ResourceType),
     Instance(ResourceKey),
     History(ResourceKey),
+    Arrivals(Option<ResourceType>),
     Version(ResourceKey, VersionId),
     Conflicts(ConflictScope),
     Compartment(ResourceKey, Option<ResourceType>),
@@ -239,8 +274,11 @@ pub(crate) fn interaction(
         (Place::Type(kind), "DELETE") => {
             Interaction::Write(Writing::DeleteWhere(criteria(kind, query)?))
         }
+        (Place::Type(kind), "PATCH") => {
+            Interaction::Patch(PatchTarget::Match(criteria(kind, query)?))
+        }
         (Place::Type(kind), "GET" | "HEAD") => search(SearchScope::Type(kind)),
-        (Place::Type(_), _) => return wrong("GET, HEAD, POST, PUT, DELETE"),
+        (Place::Type(_), _) => return wrong("GET, HEAD, POST, PUT, PATCH, DELETE"),
         (Place::Compartment(key, kind), "GET" | "HEAD") => {
             search(SearchScope::Compartment(key, kind))
         }
@@ -256,9 +294,13 @@ pub(crate) fn interaction(
         (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(Reading::Current(key)),
         (Place::Instance(key), "PUT") => Interaction::Write(Writing::Update(key)),
         (Place::Instance(key), "DELETE") => Interaction::Write(Writing::Delete(key)),
-        (Place::Instance(_), _) => return wrong("GET, HEAD, PUT, DELETE"),
+        (Place::Instance(key), "PATCH") => Interaction::Patch(PatchTarget::Resource(key)),
+        (Place::Instance(_), _) => return wrong("GET, HEAD, PUT, PATCH, DELETE"),
         (Place::History(key), "GET" | "HEAD") => {
-            Interaction::Read(Reading::History(key, page(query)?))
+            Interaction::Read(Reading::History(key, past(query)?))
+        }
+        (Place::Arrivals(kind), "GET" | "HEAD") => {
+            Interaction::Read(Reading::Arrivals(kind, past(query)?))
         }
         (Place::Version(key, version), "GET" | "HEAD") => {
             Interaction::Read(Reading::Version(key, version))
@@ -266,16 +308,22 @@ pub(crate) fn interaction(
         (Place::Conflicts(scope), "GET" | "HEAD") => {
             Interaction::Read(Reading::Conflicts(scope, page(query)?))
         }
-        (Place::History(_) | Place::Version(..) | Place::Conflicts(_), _) => {
+        (Place::History(_) | Place::Arrivals(_) | Place::Version(..) | Place::Conflicts(_), _) => {
             return wrong("GET, HEAD");
         }
     };
-    let searches = matches!(interaction, Interaction::Read(Reading::Search(_)));
-    let unknown = if strict && reading && !searches { query.other_than(PAGING) } else { None };
+    let known = match &interaction {
+        Interaction::Read(Reading::Search(_)) => None,
+        Interaction::Read(Reading::History(..) | Reading::Arrivals(..)) => Some(OF_HISTORIES),
+        _ => Some(PAGING),
+    };
+    let known = known.filter(|_| strict && reading);
+    let unknown = known.and_then(|known| query.other_than(known));
     unknown.map_or(Ok(interaction), |name| Err(Misdirected::Parameter { name }))
 }
 
 const PAGING: &[&str] = &["_count", "page"];
+const OF_HISTORIES: &[&str] = &["_count", "page", "_since", "_at"];
 
 fn criteria(kind: ResourceType, query: &Query<'_>) -> Result<Criteria, Misdirected> {
     Ok(Criteria::parse(kind, &query.criteria())?)
@@ -295,7 +343,7 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
     match (&*first, rest) {
         ("", [None, ..]) => return Ok(Place::Base),
         ("metadata", [None, ..]) => return Ok(Place::Metadata),
-        ("_history", [None, ..]) => return Err(NOT_SUPPORTED_HISTORY),
+        ("_history", [None, ..]) => return Ok(Place::Arrivals(None)),
         ("_search", [None, ..]) => return Ok(Place::SearchForm(SearchScope::All)),
         _ if decode(last) == "$conflicts" => return conflicts(above, reading),
         _ if decode(last) == "$everything" => return everything(above, reading),
@@ -310,7 +358,7 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
     let kind = first.parse::<ResourceType>()?;
     let (id, third, fourth) = match rest {
         [None, ..] => return Ok(Place::Type(kind)),
-        [Some("_history"), None, _] => return Err(NOT_SUPPORTED_HISTORY),
+        [Some("_history"), None, _] => return Ok(Place::Arrivals(Some(kind))),
         [Some("_search"), None, _] => return Ok(Place::SearchForm(SearchScope::Type(kind))),
         [Some(id), third, fourth] => (id, third, fourth),
     };
@@ -362,9 +410,6 @@ fn everything(above: &str, reading: bool) -> Result<Place, Misdirected> {
     }
 }
 
-const NOT_SUPPORTED_HISTORY: Misdirected =
-    Misdirected::NotSupported { what: "the history of a type or of the whole system" };
-
 fn is_type(text: &str) -> bool {
     text.parse::<ResourceType>().is_ok()
 }
@@ -375,14 +420,26 @@ fn page<K: FromStr>(query: &Query<'_>) -> Result<Page<K>, Misdirected> {
     if let Some(name) = query.other_than(PAGING) {
         return Err(Misdirected::Parameter { name });
     }
-    let bad = |name, value: Cow<'_, str>| Misdirected::Value { name, value: value.into_owned() };
-    let count =
-        query.value("_count").map(|text| text.parse::<usize>().map_err(|_| bad("_count", text)));
-    let after = query.value("page").map(|text| text.parse::<K>().map_err(|_| bad("page", text)));
-    Ok(Page {
-        count: count.transpose()?.unwrap_or(Limits::PAGE_ENTRIES).min(Limits::PAGE_ENTRIES_MAX),
-        after: after.transpose()?,
-    })
+    let bad = |value: Cow<'_, str>| Misdirected::Value { name: "page", value: value.into_owned() };
+    let after = query.value("page").map(|text| text.parse::<K>().map_err(|_| bad(text)));
+    Ok(Page { count: count(query)?, after: after.transpose()? })
+}
+
+/// The part of a history that is asked for, by the same rule.
+fn past(query: &Query<'_>) -> Result<Past, Misdirected> {
+    match query.other_than(OF_HISTORIES) {
+        Some(name) => Err(Misdirected::Parameter { name }),
+        None => Past::of(query),
+    }
+}
+
+/// How many entries a page has.
+fn count(query: &Query<'_>) -> Result<usize, Misdirected> {
+    let text = query.value("_count");
+    let bad =
+        |value: Cow<'_, str>| Misdirected::Value { name: "_count", value: value.into_owned() };
+    let count = text.map(|text| text.parse::<usize>().map_err(|_| bad(text))).transpose()?;
+    Ok(count.unwrap_or(Limits::PAGE_ENTRIES).min(Limits::PAGE_ENTRIES_MAX))
 }
 
 /// Percent-encoding of a value in a query.
@@ -480,7 +537,12 @@ mod tests {
         let key = ResourceKey { kind: kind("Patient"), id: "a-1.B".parse().unwrap() };
         let version: VersionId = "3-pac.7h2k4m9qzx".parse().unwrap();
         let criteria = Criteria::parse(kind("Patient"), "identifier=a|1").unwrap();
-        let first = Page::first();
+        let past = |since: Option<&str>, page: Option<&str>, count| Past {
+            count,
+            since: since.map(str::to_owned),
+            at: None,
+            page: page.map(str::to_owned),
+        };
         let check = |request: &str, expect: Interaction| {
             assert_eq!(parse(request), Ok(expect), "{request}");
         };
@@ -494,18 +556,31 @@ mod tests {
         );
         check(
             "GET Patient/a-1.B/_history/3-pac.7h2k4m9qzx",
-            Interaction::Read(Reading::Version(key.clone(), version.clone())),
+            Interaction::Read(Reading::Version(key.clone(), version)),
         );
         check(
             "GET Patient/a-1.B/_history",
-            Interaction::Read(Reading::History(key.clone(), first)),
+            Interaction::Read(Reading::History(key.clone(), Past::newest())),
         );
         check(
             "GET Patient/a-1.B/_history?_count=5000&page=3-pac.7h2k4m9qzx",
             Interaction::Read(Reading::History(
                 key.clone(),
-                Page { count: Limits::PAGE_ENTRIES_MAX, after: Some(version) },
+                past(None, Some("3-pac.7h2k4m9qzx"), Limits::PAGE_ENTRIES_MAX),
             )),
+        );
+        check(
+            "GET _history?_since=2026&_count=2",
+            Interaction::Read(Reading::Arrivals(None, past(Some("2026"), None, 2))),
+        );
+        check(
+            "HEAD Patient/_history",
+            Interaction::Read(Reading::Arrivals(Some(kind("Patient")), Past::newest())),
+        );
+        check("PATCH Patient/a-1.B", Interaction::Patch(PatchTarget::Resource(key.clone())));
+        check(
+            "PATCH Patient?identifier=a|1",
+            Interaction::Patch(PatchTarget::Match(criteria.clone())),
         );
         check("PUT Patient/a-1.B", Interaction::Write(Writing::Update(key.clone())));
         check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key.clone())));
@@ -520,8 +595,10 @@ mod tests {
         );
         check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
         let patients = kind("Patient");
-        let conflicts =
-            |scope: ConflictScope| Interaction::Read(Reading::Conflicts(scope, Page::first()));
+        let conflicts = |scope: ConflictScope| {
+            let page = Page { count: Limits::PAGE_ENTRIES, after: None };
+            Interaction::Read(Reading::Conflicts(scope, page))
+        };
         check("GET $conflicts", conflicts(ConflictScope::All));
         check("GET %24conflicts/", conflicts(ConflictScope::All));
         check("HEAD Patient/$conflicts", conflicts(ConflictScope::Type(patients)));
@@ -562,11 +639,11 @@ mod tests {
         };
         check("PUT ", "GET, HEAD, POST");
         check("DELETE metadata", "GET, HEAD");
-        check("PATCH Patient", "GET, HEAD, POST, PUT, DELETE");
+        check("TRACE Patient", "GET, HEAD, POST, PUT, PATCH, DELETE");
         check("PUT Patient/1/Observation", "GET, HEAD");
         check("GET Patient/_search", "POST");
-        check("POST Patient/1", "GET, HEAD, PUT, DELETE");
-        check("PATCH Patient/1", "GET, HEAD, PUT, DELETE");
+        check("POST Patient/1", "GET, HEAD, PUT, PATCH, DELETE");
+        check("DELETE Patient/_history", "GET, HEAD");
         check("DELETE Patient/1/_history", "GET, HEAD");
         check("PUT Patient/1/_history/1-pac.7h2k4m9qzx", "GET, HEAD");
         check("POST $conflicts", "GET, HEAD");
@@ -584,16 +661,12 @@ mod tests {
         check("GET Patient/1/foo", r#"there is nothing at "Patient/1/foo""#);
         check("GET Patient/1/_history/1/2", r#"there is nothing at "Patient/1/_history/1/2""#);
         check("GET Patient/1/_history/1", r#"no version can have this id: "1""#);
-        check("GET Patient/1/_history?_since=2026", r#"parameter "_since" cannot be used here"#);
+        check("GET Patient/1/_history?_sort=x", r#"parameter "_sort" cannot be used here"#);
         check(
             "GET Patient/1/_history?_count=x",
             r#""x" cannot be the value of parameter "_count""#,
         );
         check("GET! Patient/1?x=1", r#"parameter "x" cannot be used here"#);
-        check(
-            "GET _history",
-            "this server does not support the history of a type or of the whole system yet",
-        );
         check("GET Patient/1/Observation/1", r#"there is nothing at "Patient/1/Observation/1""#);
         check("GET Group/1/$everything", "this server does not support this operation yet");
         check("GET Patient/$everything", "this server does not support this operation yet");

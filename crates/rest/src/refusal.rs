@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use chartmesh_record::{
-    Heads, Invalid, InvalidCriteria, Rejection, ResourceId, ResourceKey, ResourceType, Timestamp,
-    VersionId,
+    Criteria, Heads, Invalid, InvalidCriteria, Rejection, ResourceId, ResourceKey, ResourceType,
+    Timestamp, Unpatchable, VersionId,
 };
 use chartmesh_region::{SubmitError, Unavailable};
 use chartmesh_search::{Ignored, InvalidQuery};
-use chartmesh_store::{Corrupt, SearchError};
+use chartmesh_store::{ArrivalsError, Corrupt, SearchError};
 
 use crate::body::BodyError;
 use crate::condition::InvalidHeader;
@@ -29,6 +29,11 @@ pub(crate) enum Refusal {
     NotAcceptable(#[from] NotAcceptable),
     #[error(transparent)]
     UnsupportedMediaType(#[from] UnsupportedMediaType),
+    #[error(
+        "a patch of type {sent:?} cannot be read: send application/json-patch+json, \
+         application/merge-patch+json, or a Parameters resource as application/fhir+json"
+    )]
+    UnsupportedPatch { sent: String },
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
@@ -37,6 +42,16 @@ pub(crate) enum Refusal {
     WrongType { found: ResourceType, expected: ResourceType },
     #[error("the body's id is {}, but the URL says {}", show_id(found.as_ref()), key.id)]
     WrongId { key: ResourceKey, found: Option<ResourceId> },
+    #[error(transparent)]
+    Unpatchable(#[from] Unpatchable),
+    #[error("the patch leaves no valid resource: {0}")]
+    Spoilt(Invalid),
+    #[error("the patch makes another resource of {key}: its type and id stay")]
+    Renamed { key: ResourceKey },
+    #[error("{criteria} matches no resource")]
+    Unmatched { criteria: Criteria },
+    #[error("entry {entry}: {refusal}")]
+    AtEntry { entry: usize, refusal: Box<Self> },
     #[error(transparent)]
     Query(#[from] InvalidQuery),
     #[error("{}", show_ignored(.0))]
@@ -47,6 +62,13 @@ pub(crate) enum Refusal {
     TooCostly(SearchError),
     #[error(transparent)]
     ValueSet(SearchError),
+    #[error(
+        "this page is one of another node's order of arrival, or of one that is lost: begin again at this \
+         node, with _since as far back as the greatest age that was seen"
+    )]
+    ForeignPage,
+    #[error(transparent)]
+    LongAgo(ArrivalsError),
     #[error("$lastn needs {0}")]
     Incomplete(&'static str),
     #[error("If-None-Exist: {0}")]
@@ -80,6 +102,17 @@ pub(crate) enum Refusal {
 
 fn show_ignored(ignored: &[Ignored]) -> String {
     ignored.iter().map(Ignored::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Refusal {
+    /// It, said of an entry of a transaction.
+    pub(crate) fn at(self, entry: Option<usize>) -> Self {
+        match (self, entry) {
+            (Self::Rejected(rejection), entry) => Self::Rejected(Rejection { entry, ..rejection }),
+            (refusal, Some(entry)) => Self::AtEntry { entry, refusal: Box::new(refusal) },
+            (refusal, None) => refusal,
+        }
+    }
 }
 
 impl From<SearchError> for Refusal {

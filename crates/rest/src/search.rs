@@ -131,7 +131,8 @@ impl Server {
         links.extend(page.previous.as_deref().map(|page| to("prev", Some(page))));
         links.extend(page.next.as_deref().map(|page| to("next", Some(page))));
         let total = page.total.and_then(|total| usize::try_from(total).ok());
-        let mut bundle = BundleWriter::new(&BundleHead { sort: "searchset", total, link: links });
+        let mut bundle =
+            BundleWriter::new(&BundleHead { total, link: links, ..BundleHead::new("searchset") });
         let url = |key: &ResourceKey| format!("{}/{key}", base.url());
         let subset = subset(first);
         for Match { key, current, .. } in &page.matches {

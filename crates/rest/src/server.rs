@@ -182,6 +182,13 @@ impl Server {
                     self.look_again(look);
                     written
                 }
+                Interaction::Patch(target) => {
+                    let headers = &asked.parts.headers;
+                    let read = |bytes: &[u8]| media::patch(headers, bytes);
+                    let patched = self.patch(&asked, body, target, read).await;
+                    self.look_again(look);
+                    patched
+                }
                 Interaction::SearchForm(mut searching) => {
                     self.add_form(&asked, body, &mut searching).await?;
                     self.await_freshness(asked.preferences, look).await?;
@@ -219,6 +226,10 @@ impl Server {
             Reading::Version(key, version) => read::version(store, key, version, cached),
             Reading::History(key, page) => {
                 self.beside(|| history::instance(store, key, page, base))
+            }
+            Reading::Arrivals(kind, past) => {
+                let node = &self.api.place.node;
+                self.beside(|| history::arrivals(store, node, *kind, past, base))
             }
             Reading::Conflicts(scope, page) => {
                 self.beside(|| conflicts::list(store, scope, page, base))
@@ -309,13 +320,14 @@ impl Interaction {
         match self {
             Self::Read(Reading::Current(_)) => Kind::Read,
             Self::Read(Reading::Version(..)) => Kind::VersionRead,
-            Self::Read(Reading::History(..)) => Kind::History,
+            Self::Read(Reading::History(..) | Reading::Arrivals(..)) => Kind::History,
             Self::Read(Reading::Conflicts(..)) => Kind::Conflicts,
             Self::Read(Reading::Search(_)) | Self::SearchForm(_) => Kind::Search,
             Self::Read(Reading::Metadata) => Kind::Metadata,
             Self::Write(Writing::Create(_) | Writing::CreateUnless(_)) => Kind::Create,
             Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,
             Self::Write(Writing::Delete(_) | Writing::DeleteWhere(_)) => Kind::Delete,
+            Self::Patch(_) => Kind::Patch,
             Self::Bundle => Kind::Bundle,
         }
     }

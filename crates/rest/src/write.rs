@@ -37,7 +37,7 @@ impl Server {
         body: Body,
         writing: Writing,
     ) -> Result<Answer, Refusal> {
-        let Asked { parts, preferences, .. } = asked;
+        let parts = asked.parts;
         let deletes = matches!(writing, Writing::Delete(_) | Writing::DeleteWhere(_));
         let body = if deletes { Body::empty() } else { body };
         if !deletes {
@@ -51,9 +51,19 @@ impl Server {
             Ok::<_, Refusal>((operation, self.identity(asked, bytes)?))
         })?;
         let accepted = self.submit(identity, Action::One(operation)).await?;
+        self.tell_one(&accepted, asked)
+    }
+
+    /// What is answered about the one operation of a request.
+    pub(crate) fn tell_one(
+        &self,
+        accepted: &Accepted,
+        asked: &Asked<'_>,
+    ) -> Result<Answer, Refusal> {
+        let preferences = asked.preferences;
         let entry = accepted.outcome.entries.first().expect("one outcome per operation");
         let answer = self.tell(entry, accepted.outcome.at, preferences.echo.unwrap_or_default())?;
-        Ok(Mark::of(&accepted).put_on(answer).applying(preferences.of_writes()))
+        Ok(Mark::of(accepted).put_on(answer).applying(preferences.of_writes()))
     }
 
     /// The identity of a request with this body.

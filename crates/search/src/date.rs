@@ -100,6 +100,13 @@ impl Span {
         Some(Self { from, to: to.max(from) })
     }
 
+    /// The span of a date, time or instant as FHIR writes them; what has no zone is read in this one,
+    /// seconds east of Greenwich.
+    #[must_use]
+    pub fn parse(text: &str, zone: i32) -> Option<Self> {
+        parse(text, zone)
+    }
+
     fn overlaps(self, other: Self) -> bool {
         self.from <= other.to && other.from <= self.to
     }

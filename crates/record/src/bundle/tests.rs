@@ -12,8 +12,15 @@ fn bundle(kind: &str, entries: &[&str]) -> Result<PostedBundle, Invalid> {
 
 fn transaction(entries: &[&str]) -> Vec<Operation> {
     match bundle("transaction", entries) {
-        Ok(PostedBundle::Transaction(operations)) => operations,
+        Ok(PostedBundle::Transaction(writes)) => writes.into_iter().map(operation).collect(),
         other => panic!("{other:?}"),
+    }
+}
+
+fn operation(write: BundledWrite) -> Operation {
+    match write {
+        BundledWrite::Operation(operation) => operation,
+        BundledWrite::Patch(patch) => panic!("{patch:?}"),
     }
 }
 
@@ -209,7 +216,8 @@ fn entries_that_cannot_be_carried_out_are_named() {
         (put("Patient/1/2/3/4", with_id, ""), "leads nowhere"),
         (request("POST", "Patient", ""), "must have a resource"),
         (request("POST", "Patient/1/$everything", ""), "not supported"),
-        (request("PATCH", "Patient/1", ""), "PATCH within a bundle is not supported"),
+        (request("PATCH", "Patient/1", ""), "a PATCH needs a Binary that holds a patch"),
+        (request("HEAD", "Patient/1", ""), "HEAD within a bundle is not supported"),
         (request("DELETE", "Patient", ""), "does not go with the URL"),
         (request("DELETE", "Patient?_id=1", r#","ifMatch":"\"1\"""#), "conditional delete"),
     ] {
@@ -324,16 +332,82 @@ fn the_entries_of_a_batch_stand_each_for_itself() {
             if_modified_since: since.map(str::to_owned),
         }))
     };
-    assert!(matches!(&entries[0], Ok(BatchEntry::Write(Operation::Create { .. }))));
-    let Ok(BatchEntry::Write(operation)) = &entries[1] else { panic!("{:?}", entries[1]) };
+    let written = |entry: &Result<BatchEntry, Invalid>| match entry {
+        Ok(BatchEntry::Write(write)) => operation(write.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(written(&entries[0]), Operation::Create { .. }));
+    let operation = &written(&entries[1]);
     assert_eq!(links(operation), [], "entries of a batch do not know each other");
     let current = ReadTarget::Resource(key.clone());
     assert_eq!(entries[2], read(current, Some("W/\"1\""), Some("2026-11-21T20:00:00Z")));
     assert_eq!(entries[3], read(ReadTarget::Version(key.clone(), "2".into()), None, None));
     assert_eq!(entries[4], read(ReadTarget::History(key), None, None));
-    assert_eq!(entries[5].as_ref().unwrap_err().problems()[0].sort, ProblemSort::NotSupported);
+    assert_eq!(entries[5].as_ref().unwrap_err().problems()[0].sort, ProblemSort::Required);
     assert_eq!(
         entries[6].as_ref().unwrap_err().problems()[0].path,
         "Bundle.entry[6].resource.active"
     );
+}
+
+#[test]
+fn a_patch_comes_in_a_binary_or_as_a_parameters_resource() {
+    let patch = |url: &str, resource: &str, more: &str| {
+        format!(r#"{{"resource":{resource},"request":{{"method":"PATCH","url":"{url}"{more}}}}}"#)
+    };
+    let binary = |kind: &str, text: &str| {
+        let data = BASE64.encode(text);
+        format!(r#"{{"resourceType":"Binary","contentType":"{kind}","data":"{data}"}}"#)
+    };
+    let steps = r#"[{"op":"remove","path":"/active"}]"#;
+    let parameters = concat!(
+        r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":["#,
+        r#"{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Patient.active"}]}]}"#
+    );
+    let key = ResourceKey { kind: "Patient".parse().unwrap(), id: "1".parse().unwrap() };
+    let resource = PatchTarget::Resource(key);
+    let criteria = Criteria::parse("Patient".parse().unwrap(), "identifier=a").unwrap();
+    let tags = Precondition::Match(EntityTag::list("W/\"3\"").unwrap());
+    for (entry, expected) in [
+        (
+            patch("Patient/1", &binary("application/json-patch+json", steps), ""),
+            (resource.clone(), Patch::json(steps.as_bytes()), Precondition::None),
+        ),
+        (
+            patch(
+                "Patient/1",
+                &binary("application/merge-patch+json", "{}"),
+                r#","ifMatch":"W/\"3\"""#,
+            ),
+            (resource.clone(), Patch::merge(b"{}"), tags),
+        ),
+        (
+            patch("Patient?identifier=a", parameters, ""),
+            (
+                PatchTarget::Match(criteria),
+                Patch::parameters(parameters.as_bytes()),
+                Precondition::None,
+            ),
+        ),
+    ] {
+        let Ok(PostedBundle::Transaction(writes)) = bundle("transaction", &[&entry]) else {
+            panic!("{entry}: {:?}", bundle("transaction", &[&entry]))
+        };
+        let (target, patch, precondition) = expected;
+        let expected = PatchRequest { target, patch: patch.unwrap(), precondition };
+        assert_eq!(writes, [BundledWrite::Patch(expected)], "{entry}");
+    }
+    let at = "Bundle.entry[0].request";
+    check_refused(&[&patch("Patient/1", &binary("text/plain", "x"), "")], at, "a patch of type");
+    check_refused(
+        &[&patch("Patient/1", &binary("application/json-patch+json", "x"), "")],
+        at,
+        "line 1",
+    );
+    check_refused(&[&patch("Patient/1", PATIENT, "")], at, "a PATCH needs a Binary");
+    let named = format!(r#"[{{"op":"add","path":"/x","value":"{A}"}}]"#);
+    let named = patch("Patient/1", &binary("application/json-patch+json", &named), "");
+    check_refused(&[&named, &post(A, PATIENT)], "Bundle.entry[0]", "cannot refer to another entry");
+    let once = patch("Patient/1", &binary("application/json-patch+json", steps), "");
+    check_refused(&[&once, &request("DELETE", "Patient/1", "")], "Bundle.entry[1]", "too");
 }

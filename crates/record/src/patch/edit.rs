@@ -39,6 +39,8 @@ impl PartialEq for Json {
     }
 }
 
+impl Eq for Json {}
+
 /// A scalar without the ways of writing it.
 #[derive(PartialEq)]
 enum Comparable<'j> {

@@ -12,10 +12,10 @@ use crate::limits;
 use crate::tree::ElementType;
 
 /// A path, from the resource on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Path(Vec<PathStep>);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum PathStep {
     Name(Box<str>),
     Item(usize),
@@ -28,7 +28,7 @@ enum PathStep {
 }
 
 /// What is asked of a place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Test {
     Both(Box<Self>, Box<Self>),
     Either(Box<Self>, Box<Self>),
@@ -41,7 +41,7 @@ enum Test {
     Holds(Path),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Start,
     End,
@@ -49,7 +49,7 @@ enum Part {
 }
 
 /// A place in a resource, and what stands there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) at: Vec<Step>,
     pub(super) kind: Option<ElementType>,

@@ -13,13 +13,13 @@ use crate::limits;
 use crate::tree::ElementType;
 
 /// One operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
     path: Path,
     does: Does,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Does {
     Add { name: Box<str>, value: New },
     Insert { index: usize, value: New },
@@ -29,7 +29,7 @@ enum Does {
 }
 
 /// A value that is put in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum New {
     /// Of a data type, as in `valueHumanName`; the name of the type as it ends that of an element.
     Typed(Box<str>, Json),

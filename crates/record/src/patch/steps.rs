@@ -7,7 +7,7 @@ use crate::json::{Kind, Value};
 use crate::limits;
 
 /// One operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JsonStep {
     Add(Pointer, Json),
     Remove(Pointer),

@@ -103,7 +103,8 @@ async fn a_request_that_cannot_be_understood_is_refused_with_the_reason() {
         bad("GET /fhirx", 404, "/fhirx"),
         bad("GET /fhir/Patient/1/nothing", 404, "nothing"),
         bad("GET /fhir/Patient/1/$graph", 501, "operation"),
-        bad("GET /fhir/Patient/1/_history?_since=2026-01-01", 400, "_since"),
+        bad("GET /fhir/Patient/1/_history?_since=soon", 400, "_since"),
+        bad("GET /fhir/Patient/1/_history?_list=1", 400, "_list"),
         bad("DELETE /fhir/Patient", 400, "criteria"),
         bad("DELETE /fhir/Patient?nonsense=x", 400, "nonsense"),
         Bad { status: 400, reason: "p_1", ..Bad { line: "PUT /fhir/Patient/p_1", ..put } },
@@ -152,11 +153,10 @@ async fn headers_of_a_write_that_cannot_be_kept_are_refused() {
 async fn a_known_path_with_the_wrong_verb_says_which_are_allowed() {
     let node = Node::start().await;
     for (line, allow) in [
-        ("PATCH /fhir/Patient/1", "GET, HEAD, PUT, DELETE"),
-        ("POST /fhir/Patient/1", "GET, HEAD, PUT, DELETE"),
+        ("POST /fhir/Patient/1", "GET, HEAD, PUT, PATCH, DELETE"),
         ("PUT /fhir/metadata", "GET, HEAD"),
         ("DELETE /fhir", "GET, HEAD, POST"),
-        ("OPTIONS /fhir/Patient", "GET, HEAD, POST, PUT, DELETE"),
+        ("OPTIONS /fhir/Patient", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         ("DELETE /fhir/Patient/1/_history", "GET, HEAD"),
     ] {
         let reply = check(&node, &bad(line, 405, "possible")).await;

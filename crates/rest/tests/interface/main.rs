@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected stops")]
 
+mod arrivals;
 mod bad_input;
 mod bundles;
 mod client;
@@ -13,6 +14,7 @@ mod freshness;
 mod limits;
 mod node;
 mod pages;
+mod patches;
 mod ports;
 mod reads;
 mod search;

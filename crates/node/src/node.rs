@@ -407,6 +407,7 @@ fn api(
             disk_reserve_bytes: config.settings.disk_reserve_bytes,
             ..chartmesh_rest::Limits::default()
         },
+        origins: config.settings.cors_origins.clone(),
         pages,
     }
 }

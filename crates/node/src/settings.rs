@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chartmesh_region::IsolationWrites;
+use chartmesh_rest::Origins;
 
 use crate::keys::{ConfigError, Entry, ReadError, Text};
 use crate::limits;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub mesh_connections: usize,
     /// `[limits] fhir_connections`: connections of clients at one time.
     pub fhir_connections: usize,
+    /// `[cors] origins`: the origins of web pages that may ask, separated by commas.
+    pub cors_origins: Origins,
     /// `[shutdown] finish`: for how long a node that stops goes on with what is in flight.
     pub finish_within: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for Settings {
             listen_fhir: None,
             mesh_connections: limits::MESH_CONNECTIONS,
             fhir_connections: limits::FHIR_CONNECTIONS,
+            cors_origins: Origins::default(),
             finish_within: limits::FINISH_WITHIN,
         }
     }
@@ -110,6 +114,9 @@ impl Settings {
         limits.set("mesh_connections", &mut settings.mesh_connections, Entry::count)?;
         limits.set("fhir_connections", &mut settings.fhir_connections, Entry::count)?;
         limits.finish()?;
+        let mut cors = file.table("cors")?;
+        cors.set("origins", &mut settings.cors_origins, Entry::parse)?;
+        cors.finish()?;
         let mut shutdown = file.table("shutdown")?;
         shutdown.set("finish", &mut settings.finish_within, Entry::duration)?;
         shutdown.finish()?;
@@ -152,6 +159,8 @@ mod tests {
             [limits]
             mesh_connections = 7
             fhir_connections = 1_000
+            [cors]
+            origins = "https://app.example.org, http://localhost:3000"
             [shutdown]
             finish = "1500 ms"
         "#;
@@ -169,6 +178,7 @@ mod tests {
             listen_fhir: Some("[::]:8081".parse().unwrap()),
             mesh_connections: 7,
             fhir_connections: 1_000,
+            cors_origins: "https://app.example.org,http://localhost:3000".parse().unwrap(),
             finish_within: Duration::from_millis(1_500),
         };
         assert_eq!(settings, expected);
@@ -191,6 +201,7 @@ mod tests {
             refused("[limits]\nfhir_connections = \"many\""),
             refused("[log]\nformat = \"xml\""),
             refused("[listen]\nfhir = \"8080\""),
+            refused("[cors]\norigins = \"app.example.org\""),
         ];
         insta::assert_snapshot!(found.join("\n"));
     }

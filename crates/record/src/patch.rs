@@ -30,7 +30,16 @@ enum Sort {
     Json(Vec<JsonStep>),
     Merge(Json),
     Fhir(Vec<parameters::Operation>),
+    /// Adds what is in a `meta`, or takes it away.
+    Meta {
+        adds: bool,
+        meta: Json,
+    },
 }
+
+/// The parts of `meta` that are lists, and the members by which their items are the same.
+const META_LISTS: [(&str, &[&str]); 3] =
+    [("profile", &[]), ("security", &["system", "code"]), ("tag", &["system", "code"])];
 
 /// Why a patch does not go with a resource as it is (422).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +101,23 @@ impl Patch {
         }
     }
 
+    /// Reads the Parameters of `$meta-add` or `$meta-delete` (FHIR R4, resource-operation-meta-add): what
+    /// profiles, tags and security labels are added or taken away.
+    ///
+    /// # Errors
+    /// When they hold no `meta`.
+    pub fn meta(adds: bool, bytes: &[u8]) -> Result<Self, Invalid> {
+        Resource::parse(bytes)?;
+        let document = Document::parse(bytes)?;
+        let root = document.root();
+        let parameters = root.member("parameter").into_iter().flat_map(Value::children);
+        let metas = parameters.filter_map(|parameter| parameter.member("valueMeta"));
+        let meta = metas.into_iter().next();
+        let meta =
+            meta.ok_or_else(|| malformed(root, "a parameter with a valueMeta is missing"))?;
+        Ok(Self(Sort::Meta { adds, meta: Json::of(meta) }))
+    }
+
     fn of_merge(root: Value<'_>) -> Result<Self, Invalid> {
         if root.kind() != Kind::Object {
             return Err(malformed(root, "a JSON Merge Patch is an object"));
@@ -116,6 +142,7 @@ impl Patch {
             Sort::Json(all) => steps::apply(all, &mut resource)?,
             Sort::Merge(patch) => resource.merge(patch),
             Sort::Fhir(operations) => parameters::apply(operations, kind, &mut resource)?,
+            Sort::Meta { adds, meta } => change_meta(&mut resource, *adds, meta),
         }
         let mut out = Vec::with_capacity(stored.len() + 256);
         resource.write(&mut out);
@@ -123,6 +150,34 @@ impl Patch {
             return Err(whole(format!("it gets longer than {} bytes", limits::MAX_JSON_BYTES)));
         }
         Ok(out.into())
+    }
+}
+
+/// Adds to `meta` what is not there, or takes away what is.
+fn change_meta(resource: &mut Json, adds: bool, change: &Json) {
+    if resource.member("meta").is_none() {
+        resource.put("meta", Json::Object(Vec::new()));
+    }
+    let Some(meta) = resource.member_mut("meta") else { return };
+    for (list, keys) in META_LISTS {
+        let Some(Json::Array(changes)) = change.member(list) else { continue };
+        let mut items = match meta.take(list) {
+            Some(Json::Array(items)) => items,
+            _ => Vec::new(),
+        };
+        let same = |one: &Json, other: &Json| match keys {
+            [] => one == other,
+            keys => keys.iter().all(|key| one.member(key) == other.member(key)),
+        };
+        for change in changes {
+            items.retain(|item| adds || !same(item, change));
+            if adds && !items.iter().any(|item| same(item, change)) {
+                items.push(change.clone());
+            }
+        }
+        if !items.is_empty() {
+            meta.put(list, Json::Array(items));
+        }
     }
 }
 

@@ -73,6 +73,12 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// It as it stands in the text.
+    #[must_use]
+    pub fn source(self) -> &'t str {
+        self.0.text()
+    }
+
     /// What a resource that stands here is.
     #[must_use]
     pub fn resource_type(self) -> Option<ResourceType> {

@@ -20,12 +20,13 @@ pub(crate) enum Kind {
     Delete,
     Bundle,
     Metadata,
+    Validate,
     /// Not understood.
     Other,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Read,
         Self::VersionRead,
         Self::History,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Delete,
         Self::Bundle,
         Self::Metadata,
+        Self::Validate,
         Self::Other,
     ];
 
@@ -53,6 +55,7 @@ impl Kind {
             Self::Delete => "delete",
             Self::Bundle => "bundle",
             Self::Metadata => "metadata",
+            Self::Validate => "validate",
             Self::Other => "other",
         }
     }

@@ -23,6 +23,7 @@ use crate::http_date;
 use crate::media;
 use crate::path::Misdirected;
 use crate::preference::Preferences;
+use crate::pretty::pretty;
 use crate::refusal::Refusal;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -62,6 +63,8 @@ pub(crate) enum Content {
     Resource(Bytes),
     /// What is said about the request.
     Outcome(OperationOutcome),
+    /// What a Binary holds, of this type.
+    Raw(Bytes, HeaderValue),
 }
 
 /// What is to be answered about one operation that was carried out.
@@ -123,6 +126,24 @@ impl Answer {
         Self { stamp, location, ..Self::new(status, content) }
     }
 
+    /// The resource in it.
+    pub(crate) fn resource_bytes(&self) -> Option<&Bytes> {
+        match &self.content {
+            Content::Resource(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The same with what its resource holds instead of that.
+    pub(crate) fn raw(self, content: Bytes, kind: HeaderValue) -> Self {
+        Self { content: Content::Raw(content, kind), ..self }
+    }
+
+    /// The same with another document.
+    pub(crate) fn instead(self, document: Bytes) -> Self {
+        Self { content: Content::Resource(document), ..self }
+    }
+
     /// Adds a header. Bundles leave headers out.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -146,17 +167,18 @@ impl Answer {
         self
     }
 
-    /// The response to a request of its own.
-    pub(crate) fn into_response(self, base: &Base<'_>) -> Response<Body> {
-        let body = match self.content {
-            Content::Nothing => None,
-            Content::Resource(bytes) => Some(bytes),
-            Content::Outcome(outcome) => Some(render(&outcome).into()),
+    /// The response to a request of its own; for people if `is_pretty`.
+    pub(crate) fn into_response(self, base: &Base<'_>, is_pretty: bool) -> Response<Body> {
+        let (body, kind) = match self.content {
+            Content::Nothing => (None, None),
+            Content::Resource(bytes) => (Some(bytes), Some(FHIR_JSON)),
+            Content::Outcome(outcome) => (Some(render(&outcome).into()), Some(FHIR_JSON)),
+            Content::Raw(bytes, kind) => (Some(bytes), Some(kind)),
         };
+        let is_pretty = is_pretty && kind == Some(FHIR_JSON);
+        let body = body.map(|body| if is_pretty { pretty(&body).into() } else { body });
         let mut headers = HeaderMap::with_capacity(10);
-        if body.is_some() {
-            headers.insert(CONTENT_TYPE, FHIR_JSON);
-        }
+        headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
         if let Some(Stamp { version, at }) = &self.stamp {
             headers.insert(ETAG, tag(version));
             headers.extend(at.map(|at| (LAST_MODIFIED, http_date::format(at))));
@@ -182,6 +204,7 @@ impl Answer {
             Content::Nothing => (warning, None),
             Content::Resource(bytes) => (warning, Some(bytes)),
             Content::Outcome(outcome) => (Some(outcome), None),
+            Content::Raw(..) => unreachable!("what is in a bundle is a resource"),
         };
         let stamp = self.stamp.as_ref();
         let response = EntryResponse {
@@ -246,7 +269,7 @@ impl Refusal {
         }
         let (status, code) = self.sort();
         let issues = match self {
-            Self::Invalid(invalid) | Self::Spoilt(invalid) => invalid_issues(invalid),
+            Self::Invalid(invalid) | Self::Spoilt(invalid) => problems(invalid),
             _ => vec![self.issue(code, entry)],
         };
         let outcome = OperationOutcome { issue: issues };
@@ -413,7 +436,8 @@ fn heads(reason: &RejectionReason) -> Option<&Heads> {
     }
 }
 
-fn invalid_issues(invalid: &Invalid) -> Vec<Issue> {
+/// What is wrong with a resource.
+pub(crate) fn problems(invalid: &Invalid) -> Vec<Issue> {
     const LINE: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line";
     const COLUMN: &str = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col";
     let extension = |(line, column)| {
@@ -449,45 +473,31 @@ fn done(effect: Effect, written: Option<&(ResourceKey, Stamp)>) -> OperationOutc
         Some((key, stamp)) => format!("{verb}: {key}, version {}", stamp.version),
         None => verb.to_owned(),
     };
-    let issue = Issue {
+    OperationOutcome { issue: vec![note("information", "informational", text)] }
+}
+
+/// Something that is said, with no place.
+pub(crate) fn note(severity: &'static str, code: &'static str, text: String) -> Issue {
+    Issue {
         extension: Vec::new(),
-        severity: "information",
-        code: "informational",
+        severity,
+        code,
         details: Details { coding: None, text },
         diagnostics: None,
         expression: Vec::new(),
-    };
-    OperationOutcome { issue: vec![issue] }
+    }
 }
 
 /// What a searchset says of parameters that were left out, and of what did not come along.
 pub(crate) fn search_warning(texts: impl Iterator<Item = String>) -> OperationOutcome {
-    let issue = |text| Issue {
-        extension: Vec::new(),
-        severity: "warning",
-        code: "not-supported",
-        details: Details { coding: None, text },
-        diagnostics: None,
-        expression: Vec::new(),
-    };
-    OperationOutcome { issue: texts.map(issue).collect() }
+    OperationOutcome { issue: texts.map(|text| note("warning", "not-supported", text)).collect() }
 }
 
 /// What goes with an entry whose resource is in conflict.
 fn conflict_warning(heads: &HeaderValue) -> OperationOutcome {
     let heads = heads.to_str().unwrap_or_default();
-    let issue = Issue {
-        extension: Vec::new(),
-        severity: "warning",
-        code: "conflict",
-        details: Details {
-            coding: None,
-            text: format!("several versions stand beside each other: {heads}"),
-        },
-        diagnostics: None,
-        expression: Vec::new(),
-    };
-    OperationOutcome { issue: vec![issue] }
+    let text = format!("several versions stand beside each other: {heads}");
+    OperationOutcome { issue: vec![note("warning", "conflict", text)] }
 }
 
 /// The heads that have arrived as the value of `If-Match`; `None` if there are none.

@@ -11,7 +11,14 @@ use chartmesh_record::{Clock, Place, Random, RegionName};
 use chartmesh_region::{Blocking, Region};
 use chartmesh_store::Store;
 
+use tower::ServiceBuilder;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::decompression::RequestDecompressionLayer;
+
 use crate::answer::{self, Page};
+use crate::cors::Origins;
 use crate::limits::Limits;
 use crate::readiness::readiness;
 use crate::server::Server;
@@ -39,6 +46,8 @@ pub struct Api {
     pub blocking: Blocking,
     /// A user's numbers.
     pub limits: Limits,
+    /// The web pages of other origins that may ask.
+    pub origins: Origins,
     /// The pages outside FHIR.
     pub pages: Pages,
 }
@@ -63,14 +72,25 @@ impl fmt::Debug for Pages {
 /// All that a node serves its clients: FHIR REST under `/fhir`, and `/health/live`,
 /// `/health/ready`, `/status` and `/metrics`.
 pub fn router(api: Api) -> Router {
+    let cors = api.origins.layer();
     let server = Arc::new(Server::new(api));
-    Router::new()
+    // What is compressed in a way that is not known is refused by who reads the body.
+    let compression = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(Limits::COMPRESSED_BYTES).and(NotForContentType::IMAGES));
+    let decompression = RequestDecompressionLayer::new().pass_through_unaccepted(true);
+    let router = Router::new()
         .route("/health/live", get(async || answer::page(Page::Live)))
         .route("/health/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(fhir)
         .with_state(server)
+        .layer(ServiceBuilder::new().layer(compression).layer(decompression));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 type Answered = axum::response::Response;

@@ -41,6 +41,10 @@ impl Limits {
     pub const TARGET_BYTES: usize = 8 << 10;
     /// The longest body of a search, in bytes (414).
     pub const FORM_BYTES: usize = 256 << 10;
+    /// The longest `X-Request-Id` that is said back, in bytes.
+    pub const REQUEST_ID_BYTES: usize = 255;
+    /// Answers of at least so many bytes are compressed, if the client takes that.
+    pub const COMPRESSED_BYTES: u16 = 1024;
     /// The longest `Idempotency-Key`, in bytes.
     pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
     /// From this size on a body waits for one of the places for big ones, in bytes.

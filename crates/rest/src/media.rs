@@ -1,6 +1,7 @@
 //! This module says whether a client sends and takes JSON (FHIR R4, http, 3.1.0.1.10).
 
 use chartmesh_record::Patch;
+use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use crate::refusal::Refusal;
@@ -21,7 +22,9 @@ pub(crate) struct NotAcceptable {
 
 /// The client does not send JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a body of {sent:?} cannot be read: send application/fhir+json, not compressed")]
+#[error(
+    "a body of {sent:?} cannot be read: send application/fhir+json, plain or as gzip, br or zstd"
+)]
 pub(crate) struct UnsupportedMediaType {
     pub(crate) sent: String,
 }
@@ -49,6 +52,16 @@ pub(crate) fn accepts(headers: &HeaderMap, format: Option<&str>) -> Result<(), N
     }
 }
 
+/// Whether a type is taken, and rather than JSON.
+pub(crate) fn prefers(headers: &HeaderMap, kind: &HeaderValue) -> bool {
+    let Ok(kind) = kind.to_str() else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let values = headers.get_all(ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
+    let wanted: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let as_json = JSON.iter().map(|json| quality(json, wanted.iter())).fold(0.0, f32::max);
+    !wanted.is_empty() && quality(kind, wanted.iter()) > as_json
+}
+
 /// The weight of a type: that of the most specific range that holds it (RFC 9110, 12.5.1).
 fn quality<'r>(json: &str, ranges: impl Iterator<Item = &'r &'r str>) -> f32 {
     let (main, _) = json.split_once('/').unwrap_or((json, ""));
@@ -59,7 +72,7 @@ fn quality<'r>(json: &str, ranges: impl Iterator<Item = &'r &'r str>) -> f32 {
         let specificity = match name.split_once('/') {
             Some(("*", "*")) => 1,
             Some((kind, "*")) if kind.eq_ignore_ascii_case(main) => 2,
-            _ if name.eq_ignore_ascii_case(json) && is_json(range) => 3,
+            _ if name.eq_ignore_ascii_case(json) && (is_json(range) || !is_fhir(json)) => 3,
             _ => continue,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q="));
@@ -80,6 +93,13 @@ pub(crate) fn sends_json(headers: &HeaderMap) -> Result<(), UnsupportedMediaType
     }
     let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     kind.filter(|kind| !is_json(kind)).map_or(Ok(()), unsupported)
+}
+
+/// Whether resources go under a type, or would if this server knew how to read them.
+pub(crate) fn is_fhir(media_type: &str) -> bool {
+    let name = media_type.split(';').next().unwrap_or_default().trim();
+    let fhir = ["application/fhir+xml", "application/fhir+turtle", "application/x-turtle"];
+    JSON.iter().chain(&fhir).any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// The patch in a body, of the sort that its type says: a type of JSON stands for any of them.

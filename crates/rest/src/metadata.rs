@@ -98,23 +98,87 @@ struct Interaction {
     code: &'static str,
 }
 
+/// The types whose definitions are normative in R4.
+const NORMATIVE: [&str; 11] = [
+    "Binary",
+    "Bundle",
+    "CapabilityStatement",
+    "CodeSystem",
+    "Observation",
+    "OperationDefinition",
+    "OperationOutcome",
+    "Parameters",
+    "Patient",
+    "StructureDefinition",
+    "ValueSet",
+];
+
+/// What a terminology server would state more of (FHIR R4, TerminologyCapabilities).
+#[derive(Serialize)]
+#[serde(tag = "resourceType", rename = "TerminologyCapabilities", rename_all = "camelCase")]
+struct TerminologyCapabilities<'a> {
+    status: &'static str,
+    date: String,
+    description: &'static str,
+    kind: &'static str,
+    software: Software<'a>,
+    implementation: Implementation,
+    code_search: &'static str,
+}
+
+/// The statement about terminologies: what searches make of value sets.
+pub(crate) fn terminology(about: &About<'_>) -> Bytes {
+    let description = "Searches with :in and :not-in take value sets that are stored here and expanded, \
+        or list their codes. There are no operations on terminologies.";
+    render(&TerminologyCapabilities {
+        status: "active",
+        date: about.since.to_string(),
+        description,
+        kind: "instance",
+        software: Software { name: "chartmesh", version: about.software },
+        implementation: about.implementation(),
+        code_search: "explicit",
+    })
+    .into()
+}
+
 /// The statement of this server.
 pub(crate) fn statement(about: &About<'_>, registry: &Registry) -> Bytes {
-    let Place { node, site } = about.place;
-    let description = format!("node {node} at site {site}, region {}", about.region);
+    statement_of(about, registry, ResourceType::all())
+}
+
+/// The statement of this server about what is normative in R4.
+pub(crate) fn normative(about: &About<'_>, registry: &Registry) -> Bytes {
+    let kinds = ResourceType::all().filter(|kind| NORMATIVE.contains(&kind.as_str()));
+    statement_of(about, registry, kinds)
+}
+
+impl About<'_> {
+    fn implementation(&self) -> Implementation {
+        let Place { node, site } = self.place;
+        let description = format!("node {node} at site {site}, region {}", self.region);
+        Implementation { description }
+    }
+}
+
+fn statement_of(
+    about: &About<'_>,
+    registry: &Registry,
+    kinds: impl Iterator<Item = ResourceType>,
+) -> Bytes {
     render(&CapabilityStatement {
         status: "active",
         date: about.since.to_string(),
         kind: "instance",
         software: Software { name: "chartmesh", version: about.software },
-        implementation: Implementation { description },
+        implementation: about.implementation(),
         fhir_version: "4.0.1",
         format: ["application/fhir+json", "json"],
         patch_format: media::PATCHES,
         rest: [Rest {
             mode: "server",
             documentation: DOCUMENTATION,
-            resource: ResourceType::all().map(|kind| served(kind, registry)).collect(),
+            resource: kinds.map(|kind| served(kind, registry)).collect(),
             interaction: ["transaction", "batch", "search-system", "history-system"]
                 .map(|code| Interaction { code }),
             operation: [conflicts(Some(CONFLICTS))],
@@ -181,7 +245,13 @@ fn operations(kind: ResourceType) -> Vec<Operation> {
         }
         _ => None,
     };
-    [conflicts(None)].into_iter().chain(own).collect()
+    let of_all = [
+        of_r4("meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
+        of_r4("meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
+        of_r4("meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
+        of_r4("validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    ];
+    [conflicts(None)].into_iter().chain(of_all).chain(own).collect()
 }
 
 /// What resources of a type may bring along.

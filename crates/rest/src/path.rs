@@ -16,6 +16,7 @@ use chartmesh_store::{ConflictKey, ConflictScope};
 use http::Method;
 
 use crate::limits::Limits;
+use crate::validation::Validating;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,13 @@ pub(crate) enum Interaction {
     Write(Writing),
     /// `PATCH [type]/[id]`, `PATCH [type]?criteria`
     Patch(PatchTarget),
+    /// `POST [type]/[id]/$meta-add`, and `$meta-delete`
+    ChangeMeta {
+        key: ResourceKey,
+        adds: bool,
+    },
+    /// `POST [type]/$validate`, `POST [type]/[id]/$validate`
+    Validate(Validating),
     /// `POST [base]`: a batch or a transaction.
     Bundle,
     /// `POST _search`: a search whose further parameters are in the body.
@@ -45,8 +53,20 @@ pub(crate) enum Reading {
     Conflicts(ConflictScope, Page<ConflictKey>),
     /// `GET [type]?parameters`, and the same over all types and within a compartment
     Search(Searching),
+    /// `GET [type]/[id]/$meta`
+    Meta(ResourceKey),
     /// `GET metadata`
-    Metadata,
+    Metadata(Mode),
+}
+
+/// What a statement of capabilities is about (FHIR R4, http, 3.1.0.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Full,
+    /// What is normative in R4.
+    Normative,
+    /// Terminologies.
+    Terminology,
 }
 
 /// What is to be searched.
@@ -179,6 +199,9 @@ enum Place {
     Everything(ResourceKey),
     Newest,
     SearchForm(SearchScope),
+    Meta(ResourceKey),
+    ChangeMeta { key: ResourceKey, adds: bool },
+    Validate(ResourceType, Option<ResourceKey>),
 }
 
 /// The parameters of a query, in order, decoded one by one.
@@ -260,7 +283,15 @@ pub(crate) fn interaction(
         (Place::Base, "POST") => Interaction::Bundle,
         (Place::Base, "GET" | "HEAD") => search(SearchScope::All),
         (Place::Base, _) => return wrong("GET, HEAD, POST"),
-        (Place::Metadata, "GET" | "HEAD") => Interaction::Read(Reading::Metadata),
+        (Place::Metadata, "GET" | "HEAD") => Interaction::Read(Reading::Metadata(mode(query)?)),
+        (Place::Meta(key), "GET" | "HEAD") => Interaction::Read(Reading::Meta(key)),
+        (Place::Meta(_), _) => return wrong("GET, HEAD"),
+        (Place::ChangeMeta { key, adds }, "POST") => Interaction::ChangeMeta { key, adds },
+        (Place::Validate(kind, key), "POST") => {
+            let profile = query.value("profile").map(Cow::into_owned);
+            Interaction::Validate(Validating { kind, key, profile })
+        }
+        (Place::ChangeMeta { .. } | Place::Validate(..), _) => return wrong("POST"),
         (Place::Metadata, _) => return wrong("GET, HEAD"),
         (Place::Type(kind), "POST") if query.criteria().is_empty() => {
             Interaction::Write(Writing::Create(kind))
@@ -314,6 +345,7 @@ pub(crate) fn interaction(
     };
     let known = match &interaction {
         Interaction::Read(Reading::Search(_)) => None,
+        Interaction::Read(Reading::Metadata(_)) => Some(OF_METADATA),
         Interaction::Read(Reading::History(..) | Reading::Arrivals(..)) => Some(OF_HISTORIES),
         _ => Some(PAGING),
     };
@@ -323,6 +355,7 @@ pub(crate) fn interaction(
 }
 
 const PAGING: &[&str] = &["_count", "page"];
+const OF_METADATA: &[&str] = &["mode"];
 const OF_HISTORIES: &[&str] = &["_count", "page", "_since", "_at"];
 
 fn criteria(kind: ResourceType, query: &Query<'_>) -> Result<Criteria, Misdirected> {
@@ -346,6 +379,9 @@ fn place(path: &str, reading: bool) -> Result<Place, Misdirected> {
         ("_history", [None, ..]) => return Ok(Place::Arrivals(None)),
         ("_search", [None, ..]) => return Ok(Place::SearchForm(SearchScope::All)),
         _ if decode(last) == "$conflicts" => return conflicts(above, reading),
+        _ if matches!(&*decode(last), "$meta" | "$meta-add" | "$meta-delete" | "$validate") => {
+            return on_resource(above, &decode(last), reading);
+        }
         _ if decode(last) == "$everything" => return everything(above, reading),
         ("Observation", [Some(last), None, _]) if decode(last) == "$lastn" => {
             return Ok(Place::Newest);
@@ -398,6 +434,28 @@ fn conflicts(above: &str, reading: bool) -> Result<Place, Misdirected> {
         _ => return Err(Misdirected::NotSupported { what: "this operation" }),
     };
     Ok(Place::Conflicts(scope))
+}
+
+/// An operation on the resource that this path names, or on its type.
+fn on_resource(above: &str, operation: &str, reading: bool) -> Result<Place, Misdirected> {
+    match (place(above, reading)?, operation) {
+        (Place::Instance(key), "$meta") => Ok(Place::Meta(key)),
+        (Place::Instance(key), "$meta-add") => Ok(Place::ChangeMeta { key, adds: true }),
+        (Place::Instance(key), "$meta-delete") => Ok(Place::ChangeMeta { key, adds: false }),
+        (Place::Instance(key), "$validate") => Ok(Place::Validate(key.kind, Some(key))),
+        (Place::Type(kind), "$validate") => Ok(Place::Validate(kind, None)),
+        _ => Err(Misdirected::NotSupported { what: "this operation" }),
+    }
+}
+
+/// What a statement of capabilities is to be about.
+fn mode(query: &Query<'_>) -> Result<Mode, Misdirected> {
+    match query.value("mode").as_deref() {
+        None | Some("full") => Ok(Mode::Full),
+        Some("normative") => Ok(Mode::Normative),
+        Some("terminology") => Ok(Mode::Terminology),
+        Some(other) => Err(Misdirected::Value { name: "mode", value: other.to_owned() }),
+    }
 }
 
 /// All that belongs to the patient or encounter that this path names.
@@ -627,7 +685,22 @@ mod tests {
         check("GET Patient/1/$everything?start=a+b&page=p~1", read(all));
         let newest = search(SearchScope::Newest, "max", false);
         check("GET Observation/$lastn?max=a+b&page=p~1", read(newest));
-        check("GET metadata", Interaction::Read(Reading::Metadata));
+        check("GET metadata", Interaction::Read(Reading::Metadata(Mode::Full)));
+        check(
+            "GET! metadata?mode=terminology",
+            Interaction::Read(Reading::Metadata(Mode::Terminology)),
+        );
+        let patient = ResourceKey { kind: patients, id: "1".parse().unwrap() };
+        check("GET Patient/1/$meta", Interaction::Read(Reading::Meta(patient.clone())));
+        let change = |adds| Interaction::ChangeMeta { key: patient.clone(), adds };
+        check("POST Patient/1/$meta-add", change(true));
+        check("POST Patient/1/%24meta-delete", change(false));
+        let validate = |key, profile: Option<&str>| {
+            let profile = profile.map(str::to_owned);
+            Interaction::Validate(Validating { kind: patients, key, profile })
+        };
+        check("POST Patient/$validate?profile=urn:x", validate(None, Some("urn:x")));
+        check("POST Patient/1/$validate", validate(Some(patient.clone()), None));
         check("POST ", Interaction::Bundle);
         check("POST /", Interaction::Bundle);
     }
@@ -639,6 +712,8 @@ mod tests {
         };
         check("PUT ", "GET, HEAD, POST");
         check("DELETE metadata", "GET, HEAD");
+        check("GET Patient/1/$meta-add", "POST");
+        check("GET Patient/$validate", "POST");
         check("TRACE Patient", "GET, HEAD, POST, PUT, PATCH, DELETE");
         check("PUT Patient/1/Observation", "GET, HEAD");
         check("GET Patient/_search", "POST");

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
-use chartmesh_record::Timestamp;
+use chartmesh_record::{Patch, PatchTarget, Timestamp};
 use chartmesh_region::Blocking;
 use chartmesh_search::Registry;
 use futures::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -30,17 +30,21 @@ use crate::account::{Account, Kind};
 use crate::answer::Answer;
 use crate::api::Api;
 use crate::base::Base;
+use crate::body::receive;
 use crate::condition::Cached;
 use crate::freshness::{Look, Looks};
 use crate::identity::Draw;
 use crate::limits::Limits;
 use crate::media;
 use crate::metadata::{self, About};
-use crate::path::{self, Interaction, Misdirected, Query, Reading, Writing};
+use crate::path::{self, Interaction, Misdirected, Mode, Query, Reading, Writing};
 use crate::preference::Preferences;
 use crate::refusal::Refusal;
 use crate::room::Room;
-use crate::{conflicts, history, read};
+use crate::{binary, conflicts, history, meta, read, validation};
+
+/// What a client calls its request; it is said back.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The parts that serve a node's clients.
 #[derive(Debug)]
@@ -112,12 +116,18 @@ impl Server {
             }
             refusal.answer()
         });
-        let mut response = answer.into_response(&base);
+        let query = parts.uri.query().filter(|query| query.contains("_pretty"));
+        let is_pretty = query.is_some_and(|query| {
+            Query::new(Some(query)).value("_pretty").is_some_and(|value| value == "true")
+        });
+        let mut response = answer.into_response(&base, is_pretty);
         if parts.method == Method::HEAD {
             response = without_body(response);
         }
         let now = clock.monotonic();
         look.stamp(response.headers_mut(), now);
+        let name = parts.headers.get(REQUEST_ID).filter(|it| it.len() <= Limits::REQUEST_ID_BYTES);
+        response.headers_mut().extend(name.map(|name| (REQUEST_ID, name.clone())));
         let took = now.saturating_sub(started);
         let status = response.status();
         self.account.note(kind, status, took);
@@ -148,11 +158,12 @@ impl Server {
             let preferences = Preferences::of(&parts.headers)?;
             let interaction = interaction(parts, &query, preferences.strict)?;
             *kind = interaction.kind();
-            media::accepts(&parts.headers, query.value("_format").as_deref())?;
+            if !interaction.reads_binary() {
+                media::accepts(&parts.headers, query.value("_format").as_deref())?;
+            }
             match &interaction {
                 Interaction::Read(reading) if !preferences.waits() => {
-                    let cached = Cached::of(&parts.headers)?;
-                    self.read(reading, &cached, base).map(Begun::Answered)
+                    self.answer(reading, parts, base).map(Begun::Answered)
                 }
                 _ => Ok(Begun::Waits(Asked { parts, base, preferences }, interaction)),
             }
@@ -173,8 +184,7 @@ impl Server {
             match interaction {
                 Interaction::Read(reading) => {
                     self.await_freshness(asked.preferences, look).await?;
-                    let cached = Cached::of(&asked.parts.headers)?;
-                    let answer = self.read(&reading, &cached, asked.base)?;
+                    let answer = self.answer(&reading, asked.parts, asked.base)?;
                     Ok(answer.applying(asked.preferences.of_reads()))
                 }
                 Interaction::Write(writing) => {
@@ -188,6 +198,24 @@ impl Server {
                     let patched = self.patch(&asked, body, target, read).await;
                     self.look_again(look);
                     patched
+                }
+                Interaction::ChangeMeta { key, adds } => {
+                    media::sends_json(&asked.parts.headers)?;
+                    let read = |bytes: &[u8]| Ok(Patch::meta(adds, bytes)?);
+                    let target = PatchTarget::Resource(key);
+                    let told = Preferences { echo: None, ..asked.preferences };
+                    let asked = Asked { preferences: told, ..asked };
+                    let patched = self.patch(&asked, body, target, read).await;
+                    self.look_again(look);
+                    Ok(meta::answer(patched?))
+                }
+                Interaction::Validate(validating) => {
+                    let headers = &asked.parts.headers;
+                    media::sends_json(headers)?;
+                    let received =
+                        receive(body, headers, &self.api.limits, &self.big_bodies).await?;
+                    let bytes = &received.bytes;
+                    Ok(self.sized(bytes.len(), || validation::answer(&validating, bytes)))
                 }
                 Interaction::SearchForm(mut searching) => {
                     self.add_form(&asked, body, &mut searching).await?;
@@ -213,6 +241,18 @@ impl Server {
         Err(Refusal::Fault)
     }
 
+    /// Answers a read: a Binary as the client would rather have it.
+    fn answer(&self, reading: &Reading, parts: &Parts, base: &Base<'_>) -> Result<Answer, Refusal> {
+        let cached = Cached::of(&parts.headers)?;
+        let answer = self.read(reading, &cached, base)?;
+        if !reading.is_of_binary() {
+            return Ok(answer);
+        }
+        let format = Query::new(parts.uri.query()).value("_format");
+        let bytes = answer.resource_bytes().map_or(0, Bytes::len);
+        self.sized(bytes, || binary::shown(answer, &parts.headers, format.as_deref()))
+    }
+
     /// Reads from the node's own store.
     pub(crate) fn read(
         &self,
@@ -235,7 +275,16 @@ impl Server {
                 self.beside(|| conflicts::list(store, scope, page, base))
             }
             Reading::Search(searching) => self.search(searching, base),
-            Reading::Metadata => Ok(Answer::document(self.statement())),
+            Reading::Meta(key) => Ok(meta::answer(read::current(store, key, cached)?)),
+            Reading::Metadata(Mode::Full) => Ok(Answer::document(self.statement())),
+            Reading::Metadata(mode) => {
+                let about = about(&self.api, self.since);
+                let registry = store.registry();
+                Ok(Answer::document(match mode {
+                    Mode::Terminology => metadata::terminology(&about),
+                    _ => metadata::normative(&about, &registry),
+                }))
+            }
         }
     }
 
@@ -281,9 +330,12 @@ impl Server {
 }
 
 fn statement(api: &Api, since: Timestamp, registry: &Registry) -> Bytes {
+    metadata::statement(&about(api, since), registry)
+}
+
+fn about(api: &Api, since: Timestamp) -> About<'_> {
     let Api { software, place, region_name, .. } = api;
-    let about = About { software, place, region: region_name, since };
-    metadata::statement(&about, registry)
+    About { software, place, region: region_name, since }
 }
 
 fn interaction(parts: &Parts, query: &Query<'_>, strict: bool) -> Result<Interaction, Refusal> {
@@ -315,7 +367,18 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
 }
 
+impl Reading {
+    /// Whether one Binary is read, or a version of it.
+    fn is_of_binary(&self) -> bool {
+        matches!(self, Self::Current(key) | Self::Version(key, _) if key.kind.as_str() == "Binary")
+    }
+}
+
 impl Interaction {
+    fn reads_binary(&self) -> bool {
+        matches!(self, Self::Read(reading) if reading.is_of_binary())
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Read(Reading::Current(_)) => Kind::Read,
@@ -323,7 +386,10 @@ impl Interaction {
             Self::Read(Reading::History(..) | Reading::Arrivals(..)) => Kind::History,
             Self::Read(Reading::Conflicts(..)) => Kind::Conflicts,
             Self::Read(Reading::Search(_)) | Self::SearchForm(_) => Kind::Search,
-            Self::Read(Reading::Metadata) => Kind::Metadata,
+            Self::Read(Reading::Metadata(_)) => Kind::Metadata,
+            Self::Read(Reading::Meta(_)) => Kind::Read,
+            Self::ChangeMeta { .. } => Kind::Patch,
+            Self::Validate(_) => Kind::Validate,
             Self::Write(Writing::Create(_) | Writing::CreateUnless(_)) => Kind::Create,
             Self::Write(Writing::Update(_) | Writing::UpdateWhere(_)) => Kind::Update,
             Self::Write(Writing::Delete(_) | Writing::DeleteWhere(_)) => Kind::Delete,

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::answer::{Answer, Stamp, Told, ascii};
 use crate::api::Api;
+use crate::binary;
 use crate::body::receive;
 use crate::condition::{self, InvalidHeader};
 use crate::identity::{IF_NONE_EXIST, Identity};
@@ -40,14 +41,22 @@ impl Server {
         let parts = asked.parts;
         let deletes = matches!(writing, Writing::Delete(_) | Writing::DeleteWhere(_));
         let body = if deletes { Body::empty() } else { body };
-        if !deletes {
+        let is_binary = writing.kind().as_str() == "Binary";
+        if !deletes && !is_binary {
             media::sends_json(&parts.headers)?;
         }
         let Api { limits, .. } = &self.api;
         let received = receive(body, &parts.headers, limits, &self.big_bodies).await?;
         let bytes = &received.bytes;
         let (operation, identity) = self.sized(bytes.len(), || {
-            let operation = operation(writing, &parts.headers, bytes)?;
+            let content = Some(bytes)
+                .filter(|_| is_binary && !deletes)
+                .and_then(|bytes| binary::received(&parts.headers, writing.id(), bytes));
+            if is_binary && !deletes && content.is_none() {
+                media::sends_json(&parts.headers)?;
+            }
+            let body = content.as_ref().unwrap_or(bytes);
+            let operation = operation(writing, &parts.headers, body)?;
             Ok::<_, Refusal>((operation, self.identity(asked, bytes)?))
         })?;
         let accepted = self.submit(identity, Action::One(operation)).await?;
@@ -115,6 +124,25 @@ impl Server {
             }
         }
         Ok(answer)
+    }
+}
+
+impl Writing {
+    fn kind(&self) -> ResourceType {
+        match self {
+            Self::Create(kind) => *kind,
+            Self::CreateUnless(criteria)
+            | Self::UpdateWhere(criteria)
+            | Self::DeleteWhere(criteria) => criteria.kind(),
+            Self::Update(key) | Self::Delete(key) => key.kind,
+        }
+    }
+
+    fn id(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Update(key) => Some(&key.id),
+            _ => None,
+        }
     }
 }
 

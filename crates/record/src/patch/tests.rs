@@ -359,6 +359,35 @@ fn a_path_leads_where_its_steps_say() {
 }
 
 #[test]
+fn meta_is_added_to_and_taken_from_by_what_is_the_same() {
+    let meta = |adds, meta: &str, stored: &str| {
+        let parameters = format!(
+            r#"{{"resourceType":"Parameters","parameter":[{{"name":"meta","valueMeta":{meta}}}]}}"#
+        );
+        let patch = Patch::meta(adds, parameters.as_bytes()).expect("a patch");
+        let patched = patch.apply(patient(), stored.as_bytes()).expect("it is applied");
+        String::from_utf8(patched.to_vec()).expect("JSON is UTF-8")
+    };
+    let stored = r#"{"resourceType":"Patient","meta":{"profile":["p"],"tag":[{"system":"s","code":"c","display":"d"}]}}"#;
+    let added = meta(
+        true,
+        r#"{"profile":["q","p"],"tag":[{"system":"s","code":"c"},{"code":"c"}]}"#,
+        stored,
+    );
+    assert!(
+        added.contains(
+            r#""profile":["p","q"],"tag":[{"system":"s","code":"c","display":"d"},{"code":"c"}]"#
+        ),
+        "{added}"
+    );
+    let taken = meta(false, r#"{"profile":["p"],"tag":[{"system":"s","code":"c"}]}"#, stored);
+    assert_eq!(taken, r#"{"resourceType":"Patient","meta":{}}"#);
+    let first = meta(true, r#"{"security":[{"code":"R"}]}"#, r#"{"resourceType":"Patient"}"#);
+    assert_eq!(first, r#"{"resourceType":"Patient","meta":{"security":[{"code":"R"}]}}"#);
+    assert!(Patch::meta(true, br#"{"resourceType":"Parameters"}"#).is_err());
+}
+
+#[test]
 fn any_reads_whichever_patch_it_is() {
     let any = |text: &str| Patch::any(text.as_bytes()).expect("a patch").0;
     assert!(matches!(any("[]"), Sort::Json(_)));

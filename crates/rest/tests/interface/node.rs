@@ -38,6 +38,8 @@ pub(crate) struct Special {
     /// The voters of its region; the node itself is `pac-1`.
     pub(crate) voters: &'static [&'static str],
     pub(crate) region: chartmesh_region::Limits,
+    /// The web pages that may ask.
+    pub(crate) origins: &'static str,
 }
 
 impl Default for Special {
@@ -47,6 +49,7 @@ impl Default for Special {
             regions: &["pac"],
             voters: &["pac-1"],
             region: chartmesh_region::Limits::default(),
+            origins: "",
         }
     }
 }
@@ -122,6 +125,7 @@ impl Node {
             random: Arc::new(Counter::default()),
             blocking: Blocking::Pool,
             limits: special.limits,
+            origins: special.origins.parse().unwrap(),
             pages: Pages {
                 status: Box::new(|| "{}".to_owned()),
                 metrics: Box::new(|| "a 1\n".to_owned()),

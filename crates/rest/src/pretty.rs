@@ -66,6 +66,6 @@ mod tests {
         let shown = pretty(sound);
         assert_eq!(read(&shown), read(sound));
         assert!(read(&shown).is_some());
-        assert_eq!(shown.split(|byte| *byte == b'\n').count(), 12);
+        assert_eq!(shown.split(|byte| *byte == b'\n').count(), 13);
     }
 }

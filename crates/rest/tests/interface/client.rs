@@ -1,7 +1,7 @@
 //! This module asks and looks at answers.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use http::{HeaderMap, Request};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -12,6 +12,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 /// Asks a router: `PUT /fhir/Patient/1`, headers, a body.
@@ -29,8 +30,8 @@ pub(crate) async fn ask(
     let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let bytes = to_bytes(body, usize::MAX).await.unwrap();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Reply { status: head.status.as_u16(), headers: head.headers, text }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Reply { status: head.status.as_u16(), headers: head.headers, text, bytes }
 }
 
 impl Reply {

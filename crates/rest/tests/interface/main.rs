@@ -16,6 +16,7 @@ mod node;
 mod pages;
 mod patches;
 mod ports;
+mod protocol;
 mod reads;
 mod search;
 mod writes;

@@ -1,4 +1,4 @@
-//! Tests of patches, on made-up resources.
+//! This module tests patches, on a made-up resource.
 
 use proptest::prelude::*;
 
@@ -368,19 +368,19 @@ fn meta_is_added_to_and_taken_from_by_what_is_the_same() {
         let patched = patch.apply(patient(), stored.as_bytes()).expect("it is applied");
         String::from_utf8(patched.to_vec()).expect("JSON is UTF-8")
     };
-    let stored = r#"{"resourceType":"Patient","meta":{"profile":["p"],"tag":[{"system":"s","code":"c","display":"d"}]}}"#;
+    let stored = r#"{"resourceType":"Patient","meta":{"profile":["p"],"tag":[{"system":"urn:s","code":"c","display":"d"}]}}"#;
     let added = meta(
         true,
-        r#"{"profile":["q","p"],"tag":[{"system":"s","code":"c"},{"code":"c"}]}"#,
+        r#"{"profile":["q","p"],"tag":[{"system":"urn:s","code":"c"},{"code":"c"}]}"#,
         stored,
     );
     assert!(
         added.contains(
-            r#""profile":["p","q"],"tag":[{"system":"s","code":"c","display":"d"},{"code":"c"}]"#
+            r#""profile":["p","q"],"tag":[{"system":"urn:s","code":"c","display":"d"},{"code":"c"}]"#
         ),
         "{added}"
     );
-    let taken = meta(false, r#"{"profile":["p"],"tag":[{"system":"s","code":"c"}]}"#, stored);
+    let taken = meta(false, r#"{"profile":["p"],"tag":[{"system":"urn:s","code":"c"}]}"#, stored);
     assert_eq!(taken, r#"{"resourceType":"Patient","meta":{}}"#);
     let first = meta(true, r#"{"security":[{"code":"R"}]}"#, r#"{"resourceType":"Patient"}"#);
     assert_eq!(first, r#"{"resourceType":"Patient","meta":{"security":[{"code":"R"}]}}"#);

@@ -2,6 +2,7 @@
 //!
 //! Every command that a script would read has `--json`. Exit codes: 0 done, 1 failed, 2 usage.
 
+mod backup;
 mod bench;
 mod certs;
 mod cluster;
@@ -53,6 +54,8 @@ enum Command {
     Region(region::Arguments),
     Feed(feed::Arguments),
     Reindex(reindex::Arguments),
+    Backup(backup::Arguments),
+    Restore(backup::RestoreArguments),
     Certs(certs::Arguments),
     Bench(bench::Arguments),
     Lag(lag::Arguments),
@@ -90,6 +93,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Region(arguments) => Box::pin(region::command(arguments)).await,
         Command::Feed(arguments) => Box::pin(feed::command(arguments)).await,
         Command::Reindex(arguments) => Box::pin(reindex::command(arguments)).await,
+        Command::Backup(arguments) => Box::pin(backup::command(arguments)).await,
+        Command::Restore(arguments) => backup::restore_command(&arguments),
         Command::Certs(arguments) => certs::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,

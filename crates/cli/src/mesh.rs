@@ -1,17 +1,19 @@
 //! This module finds the nodes that a command is about, and asks each how it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chartmesh_node::Topology;
+use chartmesh_node::{Operator, Topology};
 use chartmesh_ops::Status;
+use chartmesh_record::NodeName;
 use futures::future::join_all;
 use http::StatusCode;
 
 use crate::cluster::{Cluster, DEMO_DIR};
 use crate::http::{BaseUrl, Client};
-use crate::terminal;
+use crate::terminal::{self, WrongUsage};
 
 /// How long a node may take to say how it is: whoever asks has an answer within three seconds.
 const PATIENCE: Duration = Duration::from_millis(2_500);
@@ -28,6 +30,41 @@ pub(crate) struct Arguments {
     /// A node by its FHIR endpoint, such as http://127.0.0.1:8080/fhir. Several may be given.
     #[arg(long, value_name = "URL")]
     to: Vec<BaseUrl>,
+}
+
+/// Which nodes an operator asks to do something, by its certificate.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Operated {
+    #[command(flatten)]
+    mesh: Arguments,
+    /// Only this node; may be repeated.
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<NodeName>,
+    /// The directory with operator.pem and operator.key.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+}
+
+impl Operated {
+    /// The operator, and the nodes.
+    pub(crate) fn enter(self) -> anyhow::Result<(Operator, Vec<NodeName>)> {
+        let mesh = self.mesh.find()?;
+        let Some(file) = &mesh.topology else {
+            return Err(WrongUsage("name the mesh by --topology or --cluster".to_owned()).into());
+        };
+        let tls = self.tls.or(mesh.tls).context("name the operator's certificate: --tls")?;
+        let topology = Arc::new(Topology::read(file)?);
+        let nodes = if self.nodes.is_empty() {
+            topology.nodes.iter().map(|node| node.name.clone()).collect()
+        } else {
+            self.nodes
+        };
+        if let Some(unknown) = nodes.iter().find(|name| topology.node(name).is_none()) {
+            let file = file.display();
+            return Err(WrongUsage(format!("{file} names no node {unknown}")).into());
+        }
+        Ok((Operator::enter(topology, &tls)?, nodes))
+    }
 }
 
 /// The nodes that a command is about.

@@ -1,12 +1,9 @@
 //! This module has nodes index their resources again: `chartmesh reindex`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use chartmesh_node::{Operator, Reindexed, Topology};
+use chartmesh_node::{Operator, Reindexed};
 use chartmesh_record::NodeName;
 use futures::future::join_all;
 use serde::Serialize;
@@ -14,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::mesh;
 use crate::status::grouped;
-use crate::terminal::{self, WrongUsage};
+use crate::terminal;
 
 /// Between two words of how far a node is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -32,13 +29,7 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 Exit code 0: all of them have. 1: one has not, or does not answer. 2: wrong usage.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    mesh: mesh::Arguments,
-    /// Only this node; may be repeated.
-    #[arg(long = "node", value_name = "NAME")]
-    nodes: Vec<NodeName>,
-    /// The directory with operator.pem and operator.key.
-    #[arg(long, value_name = "DIR")]
-    tls: Option<PathBuf>,
+    at: mesh::Operated,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -58,23 +49,7 @@ struct Done {
 
 /// Runs the command.
 pub(crate) async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mesh = arguments.mesh.find()?;
-    let Some(file) = &mesh.topology else {
-        return Err(WrongUsage("name the mesh by --topology or --cluster".to_owned()).into());
-    };
-    let tls = arguments.tls.clone().or(mesh.tls.clone());
-    let tls = tls.context("name the operator's certificate: --tls")?;
-    let topology = Arc::new(Topology::read(file)?);
-    let nodes = if arguments.nodes.is_empty() {
-        topology.nodes.iter().map(|node| node.name.clone()).collect()
-    } else {
-        arguments.nodes
-    };
-    if let Some(unknown) = nodes.iter().find(|name| topology.node(name).is_none()) {
-        let file = file.display();
-        return Err(WrongUsage(format!("{file} names no node {unknown}")).into());
-    }
-    let operator = Operator::enter(topology, &tls)?;
+    let (operator, nodes) = arguments.at.enter()?;
     let done = join_all(nodes.iter().map(|node| reindex(&operator, node))).await;
     if arguments.json {
         terminal::print_json(&done)?;

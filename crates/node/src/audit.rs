@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::backup::{self, BackupLabel};
 use crate::certificate::CertificateError;
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
@@ -24,6 +25,7 @@ use crate::topology::Topology;
 
 /// Answers what whoever operates the mesh asks about one store.
 pub(crate) struct Auditor {
+    node: NodeName,
     store: Store,
     clock: Arc<dyn Clock>,
     /// One audit at a time: it reads the whole disk.
@@ -89,8 +91,12 @@ pub enum Changed {
 }
 
 impl Auditor {
-    pub(crate) fn service(store: Store, clock: Arc<dyn Clock>) -> AuditServer<Self> {
-        AuditServer::new(Self { store, clock, turn: Arc::new(Semaphore::new(1)) })
+    pub(crate) fn service(
+        node: NodeName,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> AuditServer<Self> {
+        AuditServer::new(Self { node, store, clock, turn: Arc::new(Semaphore::new(1)) })
     }
 }
 
@@ -145,6 +151,26 @@ impl Audit for Auditor {
             let _ = news.blocking_send(end.map_err(|error| Status::data_loss(error.to_string())));
         });
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<proto::BackupRequest>,
+    ) -> Result<Response<proto::BackupResponse>, Status> {
+        let peer = request.extensions().get::<PeerIdentity>();
+        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
+            return Err(Status::permission_denied("only the operator makes backups"));
+        }
+        let proto::BackupRequest { name } = request.into_inner();
+        let (store, node, now) = (self.store.clone(), self.node.clone(), self.clock.wall());
+        let making =
+            tokio::task::spawn_blocking(move || backup::make(&store, &node, &name, now)).await;
+        let made = making.map_err(|error| Status::internal(error.to_string()))?;
+        let (dir, label) = made.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let BackupLabel { made, resources, digest, .. } = label;
+        let dir = dir.display().to_string();
+        tracing::info!(%dir, "a backup is made");
+        Ok(Response::new(proto::BackupResponse { dir, made, resources, digest }))
     }
 
     async fn chain(
@@ -274,6 +300,22 @@ impl Operator {
             }
             progress(so_far);
         }
+    }
+
+    /// Has a node copy what it holds, on its own disk. Returns where, and what stands beside it.
+    ///
+    /// # Errors
+    /// It did not answer, or refuses.
+    pub async fn back_up(
+        &self,
+        node: &NodeName,
+        name: &str,
+    ) -> Result<(String, BackupLabel), NoAnswer> {
+        let request = proto::BackupRequest { name: name.to_owned() };
+        let answer = self.client(node).backup(request).await;
+        let answer = answer.map_err(|status| NoAnswer::new(node, &status))?.into_inner();
+        let proto::BackupResponse { dir, made, resources, digest } = answer;
+        Ok((dir, BackupLabel { node: node.to_string(), made, resources, digest }))
     }
 
     /// Asks a node for the chain of a feed up to and with a change set; `None` if it does not hold

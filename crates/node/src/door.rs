@@ -1,7 +1,8 @@
 //! This module takes the connections of one address, finds out who is at the other end, and serves
 //! HTTP over them until the door is shut.
 //!
-//! The number of connections is bounded: while all are taken, the next one waits to be accepted.
+//! The number of connections is bounded, in all and for one address. Who has nothing under way gives its
+//! place to who comes; who does not read what it is sent is given up.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +20,8 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
@@ -27,6 +29,8 @@ use tower::ServiceExt;
 use crate::guard::Guard;
 use crate::limits;
 use crate::network::{Listen, Stream};
+use crate::places::{Guest, Place, Places, TooMany};
+use crate::stall::Stalling;
 
 /// The largest head of a request.
 const HEAD_BYTES: u32 = chartmesh_rest::Limits::HEAD_BYTES as u32;
@@ -60,13 +64,13 @@ impl Door {
     pub(crate) fn open(
         listener: Box<dyn Listen>,
         policy: Policy,
-        connections: usize,
+        places: Places,
         router: Router,
     ) -> Self {
         let (shut, shutting) = watch::channel(false);
         let http = http(&policy);
         let hall = Arc::new(Hall { policy, router, http, shut: shutting });
-        let serving = tokio::spawn(hall.serve(listener, Arc::new(Semaphore::new(connections))));
+        let serving = tokio::spawn(hall.serve(listener, Arc::new(places)));
         Self { shut, serving }
     }
 
@@ -109,7 +113,7 @@ fn http(policy: &Policy) -> auto::Builder<TokioExecutor> {
 }
 
 impl Hall {
-    async fn serve(self: Arc<Self>, mut listener: Box<dyn Listen>, places: Arc<Semaphore>) {
+    async fn serve(self: Arc<Self>, mut listener: Box<dyn Listen>, places: Arc<Places>) {
         let mut connections = JoinSet::new();
         let mut shut = self.shut.clone();
         let mut shut = pin!(shut.wait_for(|&shut| shut));
@@ -120,12 +124,16 @@ impl Hall {
                 accepted = next(&mut *listener, &places) => accepted,
             };
             match accepted {
-                Ok((stream, from, place)) => {
+                Ok((stream, from, Ok(place))) => {
                     let hall = Arc::clone(&self);
                     connections.spawn(async move {
-                        hall.welcome(stream, from).await;
+                        hall.welcome(stream, from, place.guest()).await;
                         drop(place);
                     });
+                }
+                Ok((_, from, Err(TooMany))) => {
+                    let address = from.ip();
+                    tracing::debug!(%address, "a connection is refused: its address has too many");
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
@@ -137,11 +145,16 @@ impl Hall {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn welcome(&self, stream: Box<dyn Stream>, from: SocketAddr) {
+    async fn welcome(&self, stream: Box<dyn Stream>, from: SocketAddr, guest: &Arc<Guest>) {
         match &self.policy {
-            Policy::Clients => self.converse(stream, None).await,
+            Policy::Clients => {
+                let stream = Stalling::new(stream, limits::READ_WITHIN);
+                self.converse(stream, None, guest).await;
+            }
             Policy::Nodes(guard) => match guard.admit(stream, from).await {
-                Ok((stream, peer)) => self.converse(stream, Some(PeerIdentity(peer))).await,
+                Ok((stream, peer)) => {
+                    self.converse(stream, Some(PeerIdentity(peer)), guest).await;
+                }
                 Err(refusal) => guard.turn_away(from, &refusal),
             },
         }
@@ -150,10 +163,15 @@ impl Hall {
     /// Serves one connection to its end. One that never asks for anything is dropped. One of a node
     /// is asked to end after its time, and dropped after some grace: a stream of log entries would
     /// otherwise keep an old certificate in use.
-    async fn converse(&self, stream: Box<dyn Stream>, peer: Option<PeerIdentity>) {
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        peer: Option<PeerIdentity>,
+        guest: &Arc<Guest>,
+    ) {
         let limited = peer.is_some();
         let begun = Arc::new(AtomicBool::new(false));
-        let service = service(self.router.clone(), peer, Arc::clone(&begun));
+        let service = service(self.router.clone(), peer, Arc::clone(&begun), Arc::clone(guest));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut shut = self.shut.clone();
         let over = async {
@@ -172,6 +190,16 @@ impl Hall {
             _ = connection.as_mut() => return,
             () = silent => return,
             () = over => connection.as_mut().graceful_shutdown(),
+            () = guest.sent_away() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = sleep(limits::LEAVE_PLACE_WITHIN) => {}
+                }
+                if guest.is_idle() {
+                    return;
+                }
+            }
         }
         tokio::select! {
             _ = connection => {}
@@ -185,6 +213,7 @@ fn service(
     router: Router,
     peer: Option<PeerIdentity>,
     begun: Arc<AtomicBool>,
+    guest: Arc<Guest>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
 {
     service_fn(move |mut request: Request<Incoming>| {
@@ -192,8 +221,30 @@ fn service(
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
-        router.clone().oneshot(request)
+        let under_way = UnderWay::of(&guest);
+        let answering = router.clone().oneshot(request);
+        async move {
+            let answer = answering.await;
+            drop(under_way);
+            answer
+        }
     })
+}
+
+/// A request that is not answered yet, however it ends.
+struct UnderWay(Arc<Guest>);
+
+impl UnderWay {
+    fn of(guest: &Arc<Guest>) -> Self {
+        guest.begin();
+        Self(Arc::clone(guest))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// Waits so long; without a time, for ever.
@@ -207,11 +258,10 @@ async fn after(time: Option<Duration>) {
 /// The next connection, once there is room for it.
 async fn next(
     listener: &mut dyn Listen,
-    places: &Arc<Semaphore>,
-) -> io::Result<(Box<dyn Stream>, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    places: &Arc<Places>,
+) -> io::Result<(Box<dyn Stream>, SocketAddr, Result<Place, TooMany>)> {
     let (stream, from) = listener.accept().await?;
-    Ok((stream, from, place))
+    Ok((stream, from, places.enter(from.ip()).await))
 }
 
 #[cfg(test)]
@@ -246,7 +296,8 @@ mod tests {
     /// A door for so many clients, and the hand that knocks at it.
     fn open(connections: usize, router: Router) -> (Door, mpsc::Sender<DuplexStream>) {
         let (hand, knocks) = mpsc::channel(8);
-        let door = Door::open(Box::new(Hand(knocks)), Policy::Clients, connections, router);
+        let places = Places::new(connections, connections + 1);
+        let door = Door::open(Box::new(Hand(knocks)), Policy::Clients, places, router);
         (door, hand)
     }
 
@@ -301,12 +352,25 @@ mod tests {
         ask(&mut first).await;
         ask(&mut second).await;
 
+        let waiting = timeout(Duration::from_secs(1), answer(&mut second)).await;
+        assert!(waiting.is_err(), "the first connection has something under way");
         assert_eq!(answer(&mut first).await, "HTTP/1.1 200 OK");
-        let waiting = timeout(Duration::from_secs(10), answer(&mut second)).await;
-        assert!(waiting.is_err(), "the first connection still holds the only place");
-        drop(first);
 
         assert_eq!(answer(&mut second).await, "HTTP/1.1 200 OK");
+        assert_eq!(answer(&mut first).await, "", "it has given its place away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_sends_half_a_request_gives_its_place_away() {
+        let (_door, hand) = open(1, slow());
+        let mut slow = knock(&hand).await;
+        slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        let mut other = knock(&hand).await;
+        ask(&mut other).await;
+
+        let answered = timeout(Duration::from_secs(5), answer(&mut other)).await;
+
+        assert_eq!(answered.unwrap(), "HTTP/1.1 200 OK");
     }
 
     #[tokio::test(start_paused = true)]
@@ -347,7 +411,7 @@ mod tests {
         let guard = Guard::new(Proof::Address(known), Arc::new(Tcp), topology);
         let (hand, knocks) = mpsc::channel(8);
         let policy = Policy::Nodes(Arc::new(guard));
-        (Door::open(Box::new(Hand(knocks)), policy, 8, router), hand)
+        (Door::open(Box::new(Hand(knocks)), policy, Places::new(8, 8), router), hand)
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! there is a machine; clocks, randomness and the network come in here, for all others.
 
 mod audit;
+mod backup;
 mod certificate;
 mod clock;
 mod credentials;
@@ -15,13 +16,16 @@ mod network;
 mod node;
 #[cfg(test)]
 mod paper_mill;
+mod places;
 mod ports;
 mod process;
 mod recovery;
 mod settings;
+mod stall;
 mod topology;
 
 pub use audit::{Audited, Change, Changed, Link, NoAnswer, Operator};
+pub use backup::{BackupError, BackupLabel, Restoring, restore};
 pub use certificate::{CertificateError, Facts, Names, check_certificate};
 pub use chartmesh_region::{IsolationWrites, Profile, Survey};
 pub use chartmesh_store::Reindexed;

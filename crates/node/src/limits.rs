@@ -8,6 +8,18 @@ pub(crate) const MESH_CONNECTIONS: usize = 1_024;
 /// Connections of clients at one time, unless it is set otherwise.
 pub(crate) const FHIR_CONNECTIONS: usize = 4_096;
 
+/// Connections of one client address at one time, unless it is set otherwise.
+pub(crate) const FHIR_CONNECTIONS_OF_ONE: usize = 512;
+
+/// How often it is looked whether a place is free for a connection that waits.
+pub(crate) const PLACES_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a connection that gives its place away may take to end what it has just begun.
+pub(crate) const LEAVE_PLACE_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a client may leave unread what it is sent.
+pub(crate) const READ_WITHIN: Duration = Duration::from_secs(30);
+
 /// For how long a node that stops goes on with what is in flight, unless it is set otherwise.
 pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(10);
 

@@ -37,6 +37,7 @@ use crate::guard::{Guard, Proof};
 use crate::limits;
 use crate::links::MeshLinks;
 use crate::network::Listen;
+use crate::places::Places;
 use crate::ports::{Connection, Ports};
 use crate::settings::Settings;
 use crate::topology::{Address, NodeEntry, Role, Topology};
@@ -135,14 +136,21 @@ impl Node {
         let (region, services) = Region::start(config.region(&entry, log, &beside, &environment))?;
         let (mirror, mirroring) = Mirror::start(config.mirror(&entry, beside, &environment));
         let connection = ports.connect(region.clone(), mirror.clone());
-        let audit = Auditor::service(store.clone(), Arc::clone(&environment.clock));
+        let audit =
+            Auditor::service(entry.name.clone(), store.clone(), Arc::clone(&environment.clock));
         let mesh_router = mesh_router(&services, &mirroring, audit);
         let policy = Policy::Nodes(guard);
-        let mesh = Door::open(mesh, policy, settings.mesh_connections, mesh_router);
+        let mesh = Door::open(
+            mesh,
+            policy,
+            Places::new(settings.mesh_connections, settings.mesh_connections),
+            mesh_router,
+        );
         let parts = Parts { store: &store, region: &region, mirror: &mirror };
         let api = api(&config, &entry, &parts, credentials.clone(), &environment);
         let router = chartmesh_rest::router(api);
-        let fhir = Door::open(fhir, Policy::Clients, settings.fhir_connections, router);
+        let places = Places::new(settings.fhir_connections, settings.fhir_connections_of_one);
+        let fhir = Door::open(fhir, Policy::Clients, places, router);
         let chores = chores(credentials.clone(), &store, &environment);
         let took = environment.clock.monotonic().saturating_sub(started);
         tracing::info!(node = %entry.name, region = %entry.region, site = %entry.site,

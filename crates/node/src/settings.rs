@@ -33,6 +33,8 @@ pub struct Settings {
     pub mesh_connections: usize,
     /// `[limits] fhir_connections`: connections of clients at one time.
     pub fhir_connections: usize,
+    /// `[limits] fhir_connections_of_one`: of these, connections of one address.
+    pub fhir_connections_of_one: usize,
     /// `[cors] origins`: the origins of web pages that may ask, separated by commas.
     pub cors_origins: Origins,
     /// `[shutdown] finish`: for how long a node that stops goes on with what is in flight.
@@ -69,6 +71,7 @@ impl Default for Settings {
             listen_fhir: None,
             mesh_connections: limits::MESH_CONNECTIONS,
             fhir_connections: limits::FHIR_CONNECTIONS,
+            fhir_connections_of_one: limits::FHIR_CONNECTIONS_OF_ONE,
             cors_origins: Origins::default(),
             finish_within: limits::FINISH_WITHIN,
         }
@@ -113,6 +116,8 @@ impl Settings {
         let mut limits = file.table("limits")?;
         limits.set("mesh_connections", &mut settings.mesh_connections, Entry::count)?;
         limits.set("fhir_connections", &mut settings.fhir_connections, Entry::count)?;
+        let of_one = &mut settings.fhir_connections_of_one;
+        limits.set("fhir_connections_of_one", of_one, Entry::count)?;
         limits.finish()?;
         let mut cors = file.table("cors")?;
         cors.set("origins", &mut settings.cors_origins, Entry::parse)?;
@@ -159,6 +164,7 @@ mod tests {
             [limits]
             mesh_connections = 7
             fhir_connections = 1_000
+            fhir_connections_of_one = 100
             [cors]
             origins = "https://app.example.org, http://localhost:3000"
             [shutdown]
@@ -178,6 +184,7 @@ mod tests {
             listen_fhir: Some("[::]:8081".parse().unwrap()),
             mesh_connections: 7,
             fhir_connections: 1_000,
+            fhir_connections_of_one: 100,
             cors_origins: "https://app.example.org,http://localhost:3000".parse().unwrap(),
             finish_within: Duration::from_millis(1_500),
         };

@@ -51,7 +51,7 @@ pub use chartmesh_record::{Alarm, AsOf};
 pub use chartmesh_store::Blocking;
 pub use chartmesh_wire::{Links, PeerIdentity, Purpose};
 pub use limits::{IsolationWrites, Limits};
-pub use recovery::{Survey, recover, survey};
+pub use recovery::{Survey, begin_as_new, recover, survey};
 pub use region::Region;
 pub use service::Services;
 pub use setup::{Corrupt, Feeds, Member, Profile, Setup, StartError};

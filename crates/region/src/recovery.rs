@@ -206,6 +206,16 @@ impl Recovery {
     }
 }
 
+/// Makes of a copied state that of a disk that has never taken part in a group: what it holds stays, and
+/// its node asks to be let in as a new disk.
+///
+/// # Errors
+/// When the disk cannot be read or written.
+pub fn begin_as_new(store: &Store) -> Result<(), Corrupt> {
+    leave(store, |_| {})?;
+    store.sync().map_err(corrupt)
+}
+
 /// Forgets the group and its log; what was applied stays. Returns the position that is left.
 pub(crate) fn leave(store: &Store, adapt: impl FnOnce(&mut Position)) -> Result<Position, Corrupt> {
     let mut position = Position {

@@ -11,13 +11,8 @@ use chartmesh_record::{Clock, Place, Random, RegionName};
 use chartmesh_region::{Blocking, Region};
 use chartmesh_store::Store;
 
-use tower::ServiceBuilder;
-use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
-use tower_http::decompression::RequestDecompressionLayer;
-
 use crate::answer::{self, Page};
+use crate::compression;
 use crate::cors::Origins;
 use crate::limits::Limits;
 use crate::readiness::readiness;
@@ -74,19 +69,13 @@ impl fmt::Debug for Pages {
 pub fn router(api: Api) -> Router {
     let cors = api.origins.layer();
     let server = Arc::new(Server::new(api));
-    // What is compressed in a way that is not known is refused by who reads the body.
-    let compression = CompressionLayer::new()
-        .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(Limits::COMPRESSED_BYTES).and(NotForContentType::IMAGES));
-    let decompression = RequestDecompressionLayer::new().pass_through_unaccepted(true);
     let router = Router::new()
         .route("/health/live", get(async || answer::page(Page::Live)))
         .route("/health/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(fhir)
-        .with_state(server)
-        .layer(ServiceBuilder::new().layer(compression).layer(decompression));
+        .with_state(server);
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -96,6 +85,9 @@ pub fn router(api: Api) -> Router {
 type Answered = axum::response::Response;
 
 async fn fhir(State(server): State<Arc<Server>>, request: Request) -> Answered {
+    if compression::concerns(request.headers()) {
+        return compression::around(request, |request| Arc::clone(&server).serve(request)).await;
+    }
     server.serve(request).await
 }
 

@@ -12,6 +12,7 @@ mod base;
 mod binary;
 mod body;
 mod bundle;
+mod compression;
 mod condition;
 mod conflict;
 mod conflicts;

@@ -11,6 +11,7 @@
 mod apply;
 mod arrivals;
 mod blocking;
+mod checkpoint;
 mod codec;
 mod conflicts;
 mod counts;

@@ -1,11 +1,13 @@
 //! Rounds on nine processes in three regions: a leader is killed, a leader is frozen, a region is killed
-//! whole, a node is wiped, a site is isolated under writes.
+//! whole, a node is wiped, a node is restored from a backup, a site is isolated under writes.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use chartmesh_tests::cluster::{Cluster, Signal};
+use chartmesh_tests::cluster::{Cluster, Signal, run};
 use chartmesh_tests::witness;
+use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::load::{Load, is_accepted_write};
@@ -105,6 +107,29 @@ async fn a_wiped_node_fills_itself_and_nothing_is_lost() {
         cluster.signal(node, Signal::Kill).unwrap();
         fs::remove_dir_all(cluster.data(node)).unwrap();
         load.disk_is_lost(cluster.name(node));
+        start_again(cluster, load, node);
+        sleep(OUTAGE).await;
+        vec![node]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restored_from_a_backup_fetches_what_it_lacks_and_nothing_is_lost() {
+    play("mesh: a node restored from a backup", async |cluster, load, node| {
+        let (data, name) = (cluster.data(node), cluster.name(node).to_string());
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let (topology, tls) = (path(cluster.path("mesh.toml")), path(cluster.path("tls")));
+        let ask = ["backup", "b", "--node", &name, "--topology", &topology, "--tls", &tls];
+        block_in_place(|| run(&ask)).unwrap();
+        let kept = path(cluster.path(&format!("kept-{name}")));
+        fs::rename(data.join("backups/b"), &kept).unwrap();
+        sleep(OUTAGE).await;
+        cluster.signal(node, Signal::Kill).unwrap();
+        fs::remove_dir_all(&data).unwrap();
+        load.disk_is_lost(cluster.name(node));
+        let restored = block_in_place(|| run(&["restore", &kept, "--data", &path(data)])).unwrap();
+        assert!(restored.contains("proven"), "{restored}");
         start_again(cluster, load, node);
         sleep(OUTAGE).await;
         vec![node]

@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod certs;
 mod cluster;
+mod config;
 mod demo;
 mod feed;
 mod generate;
@@ -57,6 +58,7 @@ enum Command {
     Backup(backup::Arguments),
     Restore(backup::RestoreArguments),
     Certs(certs::Arguments),
+    Config(config::Arguments),
     Bench(bench::Arguments),
     Lag(lag::Arguments),
     Generate(generate::Arguments),
@@ -96,6 +98,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup(arguments) => Box::pin(backup::command(arguments)).await,
         Command::Restore(arguments) => backup::restore_command(&arguments),
         Command::Certs(arguments) => certs::command(&arguments),
+        Command::Config(arguments) => config::command(&arguments),
         Command::Bench(arguments) => Box::pin(bench::command(arguments)).await,
         Command::Lag(arguments) => Box::pin(lag::command(arguments)).await,
         Command::Generate(arguments) => generate::command(&arguments),

@@ -172,7 +172,10 @@ fn report(data: &Path, survey: &Survey, others: &[Seen]) -> Report {
 fn told(report: &Report) -> String {
     let mut lines = vec![
         format!("region {}, from the disk in {}", report.region, report.data.display()),
-        format!("  its voters were {}", report.voters.join(", ")),
+        match report.voters.is_empty() {
+            true => "  it was put back from a backup, which does not say who voted".to_owned(),
+            false => format!("  its voters were {}", report.voters.join(", ")),
+        },
     ];
     if let Some(Place { origin, seq }) = &report.applied {
         lines.push(format!("  holds change sets of {origin} up to {}", grouped(*seq)));

@@ -68,15 +68,16 @@ fn corrupt(error: impl Display) -> Corrupt {
 /// # Errors
 /// When it belongs to no group, or cannot be read.
 pub fn survey(store: &Store, log: &RaftLog) -> Result<Survey, Corrupt> {
-    let identity = log.identity().ok_or_else(|| corrupt("it has never taken part in a region"))?;
     let position = position(store)?;
-    if position.membership.membership().nodes().next().is_none() {
+    let region = region_of(log, &position)?;
+    let is_member = position.membership.membership().nodes().next().is_some();
+    if log.identity().is_some() && !is_member {
         return Err(corrupt("it belongs to no group"));
     }
     let names = position.membership.membership().nodes();
     let tail = tail(log, &position)?;
     Ok(Survey {
-        region: identity.region,
+        region,
         voters: names.filter_map(|(_, peer)| peer.name.clone()).collect(),
         feed: position.origin.as_ref().map(|origin| store.cursor(origin)),
         at: position.at,
@@ -96,6 +97,14 @@ pub fn recover(store: &Store, log: &RaftLog, now: Timestamp, bits: u64) -> Resul
     let id = (now << 16) | (bits & 0xffff);
     Recovery(proto::Recovery { id, pending: true, founds: true, commands }).keep(store)?;
     store.sync().map_err(corrupt)
+}
+
+/// The region that a disk has taken part in: its log says it, or, of one that was put back from a backup, the
+/// feed that it has applied.
+fn region_of(log: &RaftLog, position: &Position) -> Result<RegionName, Corrupt> {
+    let of_feed = || position.origin.as_ref().map(|origin| RegionName(origin.name()));
+    let region = log.identity().map(|identity| identity.region).or_else(of_feed);
+    region.ok_or_else(|| corrupt("it has never taken part in a region"))
 }
 
 fn position(store: &Store) -> Result<Position, Corrupt> {
@@ -186,8 +195,9 @@ impl Recovery {
         if !self.0.pending {
             return Ok(self);
         }
-        let region = log.identity().ok_or_else(|| corrupt("it belongs to no region"))?.region;
-        let at = tail(log, &position(store)?)?.at;
+        let position = position(store)?;
+        let region = region_of(log, &position)?;
+        let at = tail(log, &position)?.at;
         log.reset(&Identity { raft_id, region, founded: false }).map_err(corrupt)?;
         leave(store, |position| position.at = position.at.max(at))?;
         self.0.pending = false;

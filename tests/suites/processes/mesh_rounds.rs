@@ -117,7 +117,7 @@ async fn a_wiped_node_fills_itself_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_restored_from_a_backup_fetches_what_it_lacks_and_nothing_is_lost() {
     play("mesh: a node restored from a backup", async |cluster, load, node| {
-        let (data, name) = (cluster.data(node), cluster.name(node).to_string());
+        let (data, name) = (cluster.data(node), cluster.name(node).0.clone());
         let path = |path: PathBuf| path.to_str().unwrap().to_owned();
         let (topology, tls) = (path(cluster.path("mesh.toml")), path(cluster.path("tls")));
         let ask = ["backup", "b", "--node", &name, "--topology", &topology, "--tls", &tls];

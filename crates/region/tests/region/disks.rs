@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chartmesh_record::Seq;
-use chartmesh_region::{Limits, State, recover, survey};
+use chartmesh_region::{Limits, State, begin_as_new, recover, survey};
 use chartmesh_store::{Memory, Options, RaftLog, Store, Syncer};
 use chartmesh_wire::proto::change_request::Change;
 use chartmesh_wire::proto::change_response::Answer;
@@ -172,6 +172,42 @@ async fn a_region_goes_on_from_one_disk_and_the_others_that_are_left_join_it() {
     mesh.kill(1).await;
     write(&mesh, 2, 200..210).await;
     mesh.start(1, false).await;
+    mesh.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_goes_on_from_a_disk_that_was_put_back_from_a_backup() {
+    let mut mesh = Mesh::founded(3).await;
+    write(&mesh, 1, 0..20).await;
+    let old = version(&mesh.node(1).region.submit(put(100, "a", "x")).await.unwrap());
+    mesh.settle().await;
+    for number in 1..=3 {
+        mesh.kill(number).await;
+    }
+    mesh.wipe(2).await;
+    mesh.wipe(3).await;
+
+    {
+        drop(mesh.copy(1).await);
+        let memory = Memory::new(8 << 20, 8 << 20);
+        let store = Store::open(&mesh.disk(1), Options::new(memory.clone())).unwrap();
+        begin_as_new(&store).unwrap();
+        // What Raft has promised is not part of a backup.
+        std::fs::remove_dir_all(mesh.disk(1).join("log")).unwrap();
+        let log = RaftLog::open(&mesh.disk(1), Syncer::Thread, &memory).unwrap();
+        let held = survey(&store, &log).unwrap();
+        assert_eq!((held.region.as_str(), held.voters.len(), held.undecided), ("pac", 0, 0));
+        recover(&store, &log, chartmesh_record::Timestamp(1), 1).unwrap();
+    }
+    mesh.start(1, false).await;
+    mesh.leader().await;
+    let new = version(&mesh.node(1).region.submit(put(101, "a", "y")).await.unwrap());
+    assert!(new.starts_with("2-pac.") && new[2..] != old[2..], "{new} follows on {old}");
+    mesh.start(2, false).await;
+    mesh.start(3, false).await;
+    votes_again(&mesh, 2).await;
+    votes_again(&mesh, 3).await;
+    write(&mesh, 2, 200..210).await;
     mesh.settle().await;
 }
 

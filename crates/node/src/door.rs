@@ -5,7 +5,6 @@
 //! place to who comes; who does not read what it is sent is given up.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ use tower::ServiceExt;
 use crate::guard::Guard;
 use crate::limits;
 use crate::network::{Listen, Stream};
-use crate::places::{Guest, Place, Places, TooMany};
+use crate::places::{Guest, Places, TooMany};
 use crate::stall::Stalling;
 
 /// The largest head of a request.
@@ -121,23 +120,32 @@ impl Hall {
             let accepted = tokio::select! {
                 _ = &mut shut => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = next(&mut *listener, &places) => accepted,
+                accepted = listener.accept() => accepted,
             };
-            match accepted {
-                Ok((stream, from, Ok(place))) => {
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    sleep(limits::LISTEN_AGAIN_AFTER).await;
+                    continue;
+                }
+            };
+            // One waits here; those after it wait to be accepted.
+            let place = tokio::select! {
+                _ = &mut shut => break,
+                place = places.enter(from.ip()) => place,
+            };
+            match place {
+                Ok(place) => {
                     let hall = Arc::clone(&self);
                     connections.spawn(async move {
                         hall.welcome(stream, from, place.guest()).await;
                         drop(place);
                     });
                 }
-                Ok((_, from, Err(TooMany))) => {
+                Err(TooMany) => {
                     let address = from.ip();
                     tracing::debug!(%address, "a connection is refused: its address has too many");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    sleep(limits::LISTEN_AGAIN_AFTER).await;
                 }
             }
         }
@@ -255,18 +263,10 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// The next connection, once there is room for it.
-async fn next(
-    listener: &mut dyn Listen,
-    places: &Arc<Places>,
-) -> io::Result<(Box<dyn Stream>, SocketAddr, Result<Place, TooMany>)> {
-    let (stream, from) = listener.accept().await?;
-    Ok((stream, from, places.enter(from.ip()).await))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::io;
 
     use axum::Extension;
     use axum::routing::get;

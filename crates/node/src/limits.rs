@@ -14,6 +14,9 @@ pub(crate) const FHIR_CONNECTIONS_OF_ONE: usize = 512;
 /// How often it is looked whether a place is free for a connection that waits.
 pub(crate) const PLACES_EVERY: Duration = Duration::from_millis(100);
 
+/// For so long a connection may have nothing under way and is still not asked for its place.
+pub(crate) const IDLE_BEFORE_LEAVING: Duration = Duration::from_millis(250);
+
 /// How long a connection that gives its place away may take to end what it has just begun.
 pub(crate) const LEAVE_PLACE_WITHIN: Duration = Duration::from_millis(500);
 

@@ -1,6 +1,7 @@
 //! This module gives connections their places: so many in all, so many for one address. Who has nothing
 //! under way gives its place to who comes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::limits;
 
 /// The places of a door.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Places {
                 return Ok(place);
             }
             // Who is sent away leaves soon; who has something under way may come to its end meanwhile.
-            let _ = tokio::time::timeout(crate::limits::PLACES_EVERY, left).await;
+            let _ = tokio::time::timeout(limits::PLACES_EVERY, left).await;
         }
     }
 
@@ -70,14 +73,20 @@ impl Places {
         let mut guests = self.lock();
         let own = guests.all.values().filter(|guest| guest.from == from).count();
         if own >= self.most_of_one {
-            let idlest = guests.idlest(|guest| guest.from == from);
-            idlest.ok_or(TooMany)?.send_away();
-            return Ok(None);
+            let is_own = |guest: &Guest| guest.from == from;
+            return match guests.idlest(is_own) {
+                Some(guest) => {
+                    guest.send_away();
+                    Ok(None)
+                }
+                None if guests.all.values().any(|guest| is_own(guest) && guest.is_idle()) => {
+                    Ok(None)
+                }
+                None => Err(TooMany),
+            };
         }
         if guests.all.len() >= self.most {
-            let crowd = guests.crowd();
-            let idlest = guests.idlest(|guest| Some(guest.from) == crowd);
-            if let Some(guest) = idlest.or_else(|| guests.idlest(|_| true)) {
+            if let Some(guest) = guests.idlest(|_| true) {
                 guest.send_away();
             }
             return Ok(None);
@@ -100,19 +109,18 @@ impl Places {
 }
 
 impl Guests {
-    /// Of these, who has had nothing under way for the longest time.
+    /// Of these, who has had nothing under way for the longest time, of the address that has the most
+    /// places. Who has just come, or was just answered, is left a moment to ask.
     fn idlest(&self, of: impl Fn(&Guest) -> bool) -> Option<&Guest> {
-        let idle = self.all.values().filter(|guest| guest.is_idle() && of(guest));
-        idle.min_by_key(|guest| guest.since()).map(|guest| &**guest)
-    }
-
-    /// The address with the most places.
-    fn crowd(&self) -> Option<IpAddr> {
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         for guest in self.all.values() {
             *counts.entry(guest.from).or_default() += 1;
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(from, _)| from)
+        let idle = self.all.values().filter(|guest| {
+            guest.is_idle() && guest.since().elapsed() >= limits::IDLE_BEFORE_LEAVING && of(guest)
+        });
+        let idlest = idle.min_by_key(|guest| (Reverse(counts[&guest.from]), guest.since()));
+        idlest.map(|guest| &**guest)
     }
 }
 
@@ -207,6 +215,7 @@ mod tests {
         for _ in 0..3 {
             crowd.push(polite(places.enter(address(2)).await.unwrap()));
         }
+        sleep(Duration::from_secs(1)).await;
 
         for last in 3..=4 {
             std::mem::forget(places.enter(address(last)).await.unwrap());

@@ -293,23 +293,11 @@ pub(crate) fn interaction(
         }
         (Place::ChangeMeta { .. } | Place::Validate(..), _) => return wrong("POST"),
         (Place::Metadata, _) => return wrong("GET, HEAD"),
-        (Place::Type(kind), "POST") if query.criteria().is_empty() => {
-            Interaction::Write(Writing::Create(kind))
-        }
-        (Place::Type(kind), "POST") => {
-            Interaction::Write(Writing::CreateUnless(criteria(kind, query)?))
-        }
-        (Place::Type(kind), "PUT") => {
-            Interaction::Write(Writing::UpdateWhere(criteria(kind, query)?))
-        }
-        (Place::Type(kind), "DELETE") => {
-            Interaction::Write(Writing::DeleteWhere(criteria(kind, query)?))
-        }
-        (Place::Type(kind), "PATCH") => {
-            Interaction::Patch(PatchTarget::Match(criteria(kind, query)?))
-        }
-        (Place::Type(kind), "GET" | "HEAD") => search(SearchScope::Type(kind)),
-        (Place::Type(_), _) => return wrong("GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (Place::Type(kind), _) => match on_type(kind, method, query)? {
+            Some(interaction) => interaction,
+            None if reading => search(SearchScope::Type(kind)),
+            None => return wrong("GET, HEAD, POST, PUT, PATCH, DELETE"),
+        },
         (Place::Compartment(key, kind), "GET" | "HEAD") => {
             search(SearchScope::Compartment(key, kind))
         }
@@ -352,6 +340,23 @@ pub(crate) fn interaction(
     let known = known.filter(|_| strict && reading);
     let unknown = known.and_then(|known| query.other_than(known));
     unknown.map_or(Ok(interaction), |name| Err(Misdirected::Parameter { name }))
+}
+
+/// What a method that writes does with a type.
+fn on_type(
+    kind: ResourceType,
+    method: &Method,
+    query: &Query<'_>,
+) -> Result<Option<Interaction>, Misdirected> {
+    let criteria = || criteria(kind, query);
+    Ok(Some(match method.as_str() {
+        "POST" if query.criteria().is_empty() => Interaction::Write(Writing::Create(kind)),
+        "POST" => Interaction::Write(Writing::CreateUnless(criteria()?)),
+        "PUT" => Interaction::Write(Writing::UpdateWhere(criteria()?)),
+        "PATCH" => Interaction::Patch(PatchTarget::Match(criteria()?)),
+        "DELETE" => Interaction::Write(Writing::DeleteWhere(criteria()?)),
+        _ => return Ok(None),
+    }))
 }
 
 const PAGING: &[&str] = &["_count", "page"];
@@ -641,7 +646,7 @@ mod tests {
             Interaction::Patch(PatchTarget::Match(criteria.clone())),
         );
         check("PUT Patient/a-1.B", Interaction::Write(Writing::Update(key.clone())));
-        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key.clone())));
+        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key)));
         check("POST Patient", Interaction::Write(Writing::Create(kind("Patient"))));
         check(
             "PUT Patient?identifier=a%7C1&_format=json",
@@ -652,7 +657,18 @@ mod tests {
             Interaction::Write(Writing::CreateUnless(criteria.clone())),
         );
         check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
+        check("POST ", Interaction::Bundle);
+        check("POST /", Interaction::Bundle);
+    }
+
+    #[test]
+    fn searches_and_operations_are_recognized_by_method_and_path() {
+        let kind = |text: &str| text.parse::<ResourceType>().unwrap();
         let patients = kind("Patient");
+        let key = ResourceKey { kind: patients, id: "a-1.B".parse().unwrap() };
+        let check = |request: &str, expect: Interaction| {
+            assert_eq!(parse(request), Ok(expect), "{request}");
+        };
         let conflicts = |scope: ConflictScope| {
             let page = Page { count: Limits::PAGE_ENTRIES, after: None };
             Interaction::Read(Reading::Conflicts(scope, page))
@@ -701,8 +717,6 @@ mod tests {
         };
         check("POST Patient/$validate?profile=urn:x", validate(None, Some("urn:x")));
         check("POST Patient/1/$validate", validate(Some(patient.clone()), None));
-        check("POST ", Interaction::Bundle);
-        check("POST /", Interaction::Bundle);
     }
 
     #[test]

@@ -57,9 +57,8 @@ mod tests {
     fn each_member_has_a_line_and_values_stay_to_the_letter() {
         let json = br#"{"a":1.00,"b":[],"c":[{"d":"x, {\"y\\":[\"]"} , null],"e":{ },"f":"\\"}"#;
         let text = String::from_utf8(pretty(json)).expect("it was text");
-        let expected = concat!(
-            "{\n  \"a\": 1.00,\n  \"b\": [],\n  \"c\": [\n    {\n      \"d\": \"x, {\\\"y\\\\\"",
-        );
+        let expected =
+            "{\n  \"a\": 1.00,\n  \"b\": [],\n  \"c\": [\n    {\n      \"d\": \"x, {\\\"y\\\\\"";
         assert!(text.starts_with(expected), "{text}");
         let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
         let sound = br#"{"a":1.00,"b":[],"c":[{"d":"x, {\"y\":[\"]"},null],"e":{},"f":"\\"}"#;

@@ -379,7 +379,7 @@ fn a_patch_comes_in_a_binary_or_as_a_parameters_resource() {
                 &binary("application/merge-patch+json", "{}"),
                 r#","ifMatch":"W/\"3\"""#,
             ),
-            (resource.clone(), Patch::merge(b"{}"), tags),
+            (resource, Patch::merge(b"{}"), tags),
         ),
         (
             patch("Patient?identifier=a", parameters, ""),

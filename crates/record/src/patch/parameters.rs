@@ -185,44 +185,11 @@ impl Operation {
     fn apply(&self, kind: ResourceType, resource: &mut Json) -> Result<(), String> {
         match &self.does {
             Does::Add { name, value } => {
-                let place = one(self.path.places(kind, resource)?)?;
-                let parent = type_at(&place, resource);
-                let (member, value) = value.element(parent, name)?;
-                let is_list = parent.is_some_and(|parent| parent.is_list(name));
-                if !is_list && parent.is_some_and(|parent| has(resource, &place.at, parent, name)) {
-                    return Err(format!("{name} is there already: replace it instead"));
-                }
-                room(&value, place.at.len() + 2)?;
-                let object = resource.at_mut(&place.at).ok_or("it is gone")?;
-                if !matches!(object, Json::Object(_)) {
-                    return Err(format!("a primitive value has no element {name:?}"));
-                }
-                put(object, &member, value, is_list)
+                add(resource, &one(self.path.places(kind, resource)?)?, name, value)
             }
             Does::Insert { index, value } => {
                 let (place, name) = self.list(kind, resource)?;
-                let (member, value) = value.element(type_at(&place, resource), &name)?;
-                room(&value, place.at.len() + 2)?;
-                let object = resource.at_mut(&place.at).ok_or("it is gone")?;
-                if object.member(&member).is_none() {
-                    object.put(&member, Json::Array(Vec::new()));
-                }
-                let Some(Json::Array(items)) = object.member_mut(&member) else {
-                    return Err(format!("{name} is no list"));
-                };
-                if *index > items.len() {
-                    return Err(format!(
-                        "{name} has {} items: there is no place {index}",
-                        items.len()
-                    ));
-                }
-                items.insert(*index, value);
-                if let Some(Json::Array(beside)) = object.member_mut(&format!("_{member}"))
-                    && *index <= beside.len()
-                {
-                    beside.insert(*index, Json::null());
-                }
-                Ok(())
+                insert(resource, &place, &name, *index, value)
             }
             Does::Delete => {
                 let places = self.path.places(kind, resource)?;
@@ -236,42 +203,11 @@ impl Operation {
                 }
             }
             Does::Replace { value } => {
-                let place = one(self.path.places(kind, resource)?)?;
-                let (last, above) = place.at.split_last().ok_or("the resource itself stays")?;
-                let (name, parent_at) = match (last, above) {
-                    (Step::Member(name), above) => (name, above),
-                    (Step::Item(_), [above @ .., Step::Member(name)]) => (name, above),
-                    _ => return Err("a list within a list".to_owned()),
-                };
-                let parent = Place { at: parent_at.to_vec(), kind: None };
-                let parent = type_of_parent(&parent, kind, resource);
-                let stem = parent.and_then(|parent| parent.stem(name)).unwrap_or(name);
-                let (member, value) = value.element(parent, stem)?;
-                room(&value, place.at.len())?;
-                if member == **name {
-                    *resource.at_mut(&place.at).ok_or("it is gone")? = value;
-                } else {
-                    let object = resource.at_mut(parent_at).ok_or("it is gone")?;
-                    object.take(name);
-                    object.take(&format!("_{name}"));
-                    object.put(&member, value);
-                }
-                Ok(())
+                replace(resource, &one(self.path.places(kind, resource)?)?, kind, value)
             }
             Does::Move { source, destination } => {
                 let (place, name) = self.list(kind, resource)?;
-                let object = resource.at_mut(&place.at).ok_or("it is gone")?;
-                for (member, is_beside) in [(name.clone(), false), (format!("_{name}"), true)] {
-                    match object.member_mut(&member) {
-                        Some(Json::Array(items)) if items.len() > *source.max(destination) => {
-                            let item = items.remove(*source);
-                            items.insert(*destination, item);
-                        }
-                        _ if is_beside => {}
-                        _ => return Err(format!("{name} has no such places")),
-                    }
-                }
-                Ok(())
+                move_item(resource, &place, &name, *source, *destination)
             }
         }
     }
@@ -283,6 +219,107 @@ impl Operation {
         let place = one(above.places(kind, resource)?)?;
         Ok((place, name.to_owned()))
     }
+}
+
+/// What stands at a place that was there a moment ago.
+fn standing<'r>(resource: &'r mut Json, at: &[Step]) -> Result<&'r mut Json, String> {
+    resource.at_mut(at).ok_or_else(|| "it is gone".to_owned())
+}
+
+/// Adds an element that is not there, or an item to one that is a list.
+fn add(resource: &mut Json, place: &Place, name: &str, value: &New) -> Result<(), String> {
+    let parent = type_at(place, resource);
+    let (member, value) = value.element(parent, name)?;
+    let is_list = parent.is_some_and(|parent| parent.is_list(name));
+    if !is_list && parent.is_some_and(|parent| has(resource, &place.at, parent, name)) {
+        return Err(format!("{name} is there already: replace it instead"));
+    }
+    room(&value, place.at.len() + 2)?;
+    let object = standing(resource, &place.at)?;
+    if !matches!(object, Json::Object(_)) {
+        return Err(format!("a primitive value has no element {name:?}"));
+    }
+    put(object, &member, value, is_list)
+}
+
+/// Inserts an item into a list.
+fn insert(
+    resource: &mut Json,
+    place: &Place,
+    name: &str,
+    index: usize,
+    value: &New,
+) -> Result<(), String> {
+    let (member, value) = value.element(type_at(place, resource), name)?;
+    room(&value, place.at.len() + 2)?;
+    let object = standing(resource, &place.at)?;
+    if object.member(&member).is_none() {
+        object.put(&member, Json::Array(Vec::new()));
+    }
+    let Some(Json::Array(items)) = object.member_mut(&member) else {
+        return Err(format!("{name} is no list"));
+    };
+    if index > items.len() {
+        return Err(format!("{name} has {} items: there is no place {index}", items.len()));
+    }
+    items.insert(index, value);
+    if let Some(Json::Array(beside)) = object.member_mut(&format!("_{member}"))
+        && index <= beside.len()
+    {
+        beside.insert(index, Json::null());
+    }
+    Ok(())
+}
+
+/// Puts another value in the place of one, of another type perhaps.
+fn replace(
+    resource: &mut Json,
+    place: &Place,
+    kind: ResourceType,
+    value: &New,
+) -> Result<(), String> {
+    let (last, above) = place.at.split_last().ok_or("the resource itself stays")?;
+    let (name, parent_at) = match (last, above) {
+        (Step::Member(name), above) => (name, above),
+        (Step::Item(_), [above @ .., Step::Member(name)]) => (name, above),
+        _ => return Err("a list within a list".to_owned()),
+    };
+    let parent = Place { at: parent_at.to_vec(), kind: None };
+    let parent = type_of_parent(&parent, kind, resource);
+    let stem = parent.and_then(|parent| parent.stem(name)).unwrap_or(name);
+    let (member, value) = value.element(parent, stem)?;
+    room(&value, place.at.len())?;
+    if member == **name {
+        *standing(resource, &place.at)? = value;
+    } else {
+        let object = standing(resource, parent_at)?;
+        object.take(name);
+        object.take(&format!("_{name}"));
+        object.put(&member, value);
+    }
+    Ok(())
+}
+
+/// Moves an item within a list, with the extensions of a primitive value.
+fn move_item(
+    resource: &mut Json,
+    place: &Place,
+    name: &str,
+    source: usize,
+    destination: usize,
+) -> Result<(), String> {
+    let object = standing(resource, &place.at)?;
+    for (member, is_beside) in [(name.to_owned(), false), (format!("_{name}"), true)] {
+        match object.member_mut(&member) {
+            Some(Json::Array(items)) if items.len() > source.max(destination) => {
+                let item = items.remove(source);
+                items.insert(destination, item);
+            }
+            _ if is_beside => {}
+            _ => return Err(format!("{name} has no such places")),
+        }
+    }
+    Ok(())
 }
 
 fn one(places: Vec<Place>) -> Result<Place, String> {

@@ -213,6 +213,11 @@ fn a_fhirpath_patch_does_what_its_operations_say() {
     );
     assert_eq!(delete("Patient.photo"), with(&[]), "what is not there is deleted");
     assert_eq!(delete("Patient.deceased"), with(&[(r#""deceasedBoolean":false,"#, "")]));
+}
+
+#[test]
+fn a_fhirpath_patch_replaces_inserts_and_moves() {
+    let end = r#""multipleBirthInteger":2}"#;
     let replace = |path: &str, kind: &str, value: &str| {
         fhir(&operation("replace", path, &[part("value", kind, value)]))
     };
@@ -269,11 +274,11 @@ fn a_fhirpath_patch_that_does_not_go_with_the_resource_says_why() {
     let name = |name: &str| part("name", "String", &format!("\"{name}\""));
     for (operation, reason) in [
         (
-            operation("replace", "Patient.photo", &[value.clone()]),
+            operation("replace", "Patient.photo", std::slice::from_ref(&value)),
             "operation 0: the path leads to nothing",
         ),
         (
-            operation("replace", "Patient.identifier.value", &[value.clone()]),
+            operation("replace", "Patient.identifier.value", std::slice::from_ref(&value)),
             "operation 0: the path leads to 2 elements, not to one",
         ),
         (
@@ -317,7 +322,7 @@ fn a_fhirpath_patch_that_does_not_go_with_the_resource_says_why() {
     }
     for operation in [
         operation("paint", "Patient", &[]),
-        operation("add", "Patient", &[value.clone()]),
+        operation("add", "Patient", std::slice::from_ref(&value)),
         operation("delete", "Patient.name.iif(true)", &[]),
         operation("delete", "Patient.name.where(use = )", &[]),
         operation("delete", "Patient.", &[]),

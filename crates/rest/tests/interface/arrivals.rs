@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::client::Reply;
-use crate::node::Node;
+use crate::node::{Node, wall};
 
 async fn filled() -> Node {
     let node = Node::start().await;
@@ -120,15 +120,11 @@ async fn histories_show_what_was_there_at_a_time() {
     let node = filled().await;
     let pause = || tokio::time::sleep(std::time::Duration::from_millis(5));
     pause().await;
-    let now = || {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        chartmesh_record::Timestamp(since.as_millis() as i64).to_string()
-    };
-    let then = now();
+    let then = wall().to_string();
     pause().await;
     node.put("Patient/p1", r#"{"resourceType":"Patient","id":"p1","gender":"male"}"#, &[]).await;
     pause().await;
-    let later = now();
+    let later = wall().to_string();
 
     let at = |path: &str, time: &str| format!("{path}?_at={time}");
     assert_eq!(

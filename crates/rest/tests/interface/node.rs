@@ -245,7 +245,7 @@ impl Clock for MachineClock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this test runs in the machine's time")]
-fn wall() -> Timestamp {
+pub(crate) fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Timestamp(since.as_millis() as i64)
 }

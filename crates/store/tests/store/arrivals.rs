@@ -56,7 +56,7 @@ proptest! {
         let expected: Vec<_> = all.iter().map(|(named, ..)| named.clone()).collect();
 
         let whole = store.arrivals(ALL).unwrap();
-        prop_assert_eq!(names(&whole), expected.clone());
+        prop_assert_eq!(&names(&whole), &expected);
         for (pair, (of, or)) in whole.arrivals.windows(2).zip(all.iter().zip(all.iter().skip(1))) {
             prop_assert_eq!(pair[0].place.at == pair[1].place.at, of.2 == or.2);
         }
@@ -75,7 +75,7 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(paged, expected.clone());
+        prop_assert_eq!(&paged, &expected);
         // Who asks again from where it was told to misses nothing and sees nothing twice.
         for arrival in &whole.arrivals {
             let since = Some(Timestamp(arrival.place.at.0 + 1));

@@ -103,7 +103,7 @@ fn observations() -> impl Strategy<Value = Made> {
             );
         });
         // Ids of both forms that keys have.
-        let id = if number % 2 == 0 {
+        let id = if number.is_multiple_of(2) {
             format!("{number:08x}-0000-4000-8000-000000000000")
         } else {
             format!("o{number}")
@@ -415,7 +415,7 @@ fn one_of_many(number: u32) -> Made {
     let (code, patient, status) = (number % 7, number % 5, number.is_multiple_of(40));
     let status = if status { "amended" } else { "final" };
     let category =
-        if number % 2 == 0 { r#","category":[{"coding":[{"code":"even"}]}]"# } else { "" };
+        if number.is_multiple_of(2) { r#","category":[{"coding":[{"code":"even"}]}]"# } else { "" };
     let members = format!(
         r#","status":"{status}","code":{{"coding":[{{"system":"urn:a","code":"c{code}"}}]}},
         "subject":{{"reference":"Patient/p{patient}"}}{category}"#

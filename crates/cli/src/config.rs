@@ -71,3 +71,48 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn check(options: &[&str]) -> Result<ExitCode, String> {
+        let line = Line::parse_from([&["config", "check"], options].concat());
+        command(&line.arguments).map_err(|error| terminal::explain(&error))
+    }
+
+    #[test]
+    fn files_that_are_right_pass_and_others_are_refused_with_the_reason() {
+        let dir = TempDir::new().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let topology = file(
+            "mesh.toml",
+            "[mesh]\nname = \"m\"\n[[region]]\nname = \"pac\"\n[[node]]\nname = \"pac-1\"\n\
+             region = \"pac\"\nsite = \"yokota\"\nmesh = \"h:1\"\nfhir = \"h:2\"\n",
+        );
+        let (right, wrong) = (file("node.toml", ""), file("wrong.toml", "[dsk]\n"));
+
+        assert!(check(&["--topology", &topology, "--node", "pac-1", "--config", &right]).is_ok());
+        let refused = check(&["--topology", &topology, "--node", "pac-2"]).unwrap_err();
+        assert!(refused.contains("names no node pac-2"), "{refused}");
+        let refused = check(&["--config", &wrong]).unwrap_err();
+        assert!(refused.contains("did you mean `disk`?"), "{refused}");
+        assert!(check(&["--topology", &wrong]).is_err());
+        assert!(check(&[]).is_err());
+    }
+}

@@ -137,10 +137,7 @@ impl Audit for Auditor {
         &self,
         request: Request<proto::ReindexRequest>,
     ) -> Result<Response<Self::ReindexStream>, Status> {
-        let peer = request.extensions().get::<PeerIdentity>();
-        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
-            return Err(Status::permission_denied("only the operator has resources indexed again"));
-        }
+        by_operator(&request, "has resources indexed again")?;
         let (news, answers) = mpsc::channel(4);
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
@@ -157,10 +154,7 @@ impl Audit for Auditor {
         &self,
         request: Request<proto::BackupRequest>,
     ) -> Result<Response<proto::BackupResponse>, Status> {
-        let peer = request.extensions().get::<PeerIdentity>();
-        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
-            return Err(Status::permission_denied("only the operator makes backups"));
-        }
+        by_operator(&request, "makes backups")?;
         let proto::BackupRequest { name } = request.into_inner();
         let (store, node, now) = (self.store.clone(), self.node.clone(), self.clock.wall());
         let making =
@@ -203,10 +197,7 @@ impl Audit for Auditor {
         &self,
         request: Request<proto::SkipRequest>,
     ) -> Result<Response<proto::SkipResponse>, Status> {
-        let peer = request.extensions().get::<PeerIdentity>();
-        if peer.is_none_or(|peer| peer.0.as_str() != OPERATOR) {
-            return Err(Status::permission_denied("only the operator passes changes over"));
-        }
+        by_operator(&request, "passes changes over")?;
         let proto::SkipRequest { origin, seq, hash } = request.into_inner();
         let invalid = |what: &str| Status::invalid_argument(format!("this is no {what}"));
         let origin: Origin = origin.parse().map_err(|_| invalid("origin"))?;
@@ -219,6 +210,15 @@ impl Audit for Auditor {
         }
         Ok(Response::new(proto::SkipResponse { done }))
     }
+}
+
+/// Refuses what somebody else than the operator asks for.
+fn by_operator<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
+    let peer = request.extensions().get::<PeerIdentity>();
+    if peer.is_some_and(|peer| peer.0.as_str() == OPERATOR) {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("only the operator {what}")))
 }
 
 fn reindexed(so_far: Reindexed, done: bool) -> proto::ReindexResponse {

@@ -73,15 +73,6 @@ impl Patch {
         Self::of_merge(Document::parse(bytes)?.root())
     }
 
-    /// Reads a FHIRPath Patch: a Parameters resource.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn parameters(bytes: &[u8]) -> Result<Self, Invalid> {
-        Resource::parse(bytes)?;
-        Self::of_parameters(Document::parse(bytes)?.root())
-    }
-
     /// Reads whichever it is: an array is a JSON Patch, a Parameters resource a FHIRPath Patch, any
     /// other object a JSON Merge Patch.
     ///

@@ -269,7 +269,14 @@ impl Refusal {
         }
         let (status, code) = self.sort();
         let issues = match self {
-            Self::Invalid(invalid) | Self::Spoilt(invalid) => problems(invalid),
+            Self::Invalid(invalid) => problems(invalid),
+            Self::Spoilt(invalid) => {
+                let mut issues = problems(invalid);
+                issues
+                    .iter_mut()
+                    .for_each(|it| drop(it.expression.splice(0..0, self.place(entry))));
+                issues
+            }
             _ => vec![self.issue(code, entry)],
         };
         let outcome = OperationOutcome { issue: issues };
@@ -324,7 +331,9 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, "value")
             }
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "not-supported"),
-            Self::UnsupportedMediaType(_) | Self::UnsupportedPatch { .. } => {
+            Self::UnsupportedMediaType(_)
+            | Self::UnsupportedPatch { .. }
+            | Self::Body(BodyError::Encoded { .. }) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported")
             }
             Self::Body(BodyError::TooLong { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),

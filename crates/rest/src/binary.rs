@@ -27,24 +27,24 @@ struct Binary<'b> {
     data: String,
 }
 
-/// The resource that a body is the content of; `None` if it is a resource itself.
-pub(crate) fn received(headers: &HeaderMap, id: Option<&ResourceId>, body: &[u8]) -> Option<Bytes> {
+/// The type of what is sent, if that is the content of a Binary and not a resource.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    if media::is_fhir(kind) {
-        return None;
-    }
+    (!media::is_fhir(kind)).then_some(kind)
+}
+
+/// The resource whose content, of this type, a body is.
+pub(crate) fn received(
+    kind: &str,
+    headers: &HeaderMap,
+    id: Option<&ResourceId>,
+    body: &[u8],
+) -> Bytes {
     let context = headers.get(SECURITY_CONTEXT).and_then(|value| value.to_str().ok());
     let security_context = context.map(|text| Reference { reference: text.to_owned() });
     let data = BASE64.encode(body);
-    Some(
-        render(&Binary {
-            id: id.map(ResourceId::as_str),
-            content_type: kind,
-            security_context,
-            data,
-        })
-        .into(),
-    )
+    let id = id.map(ResourceId::as_str);
+    render(&Binary { id, content_type: kind, security_context, data }).into()
 }
 
 /// The answer to a read of a Binary: its content if the client would rather have that.
@@ -53,9 +53,9 @@ pub(crate) fn shown(
     headers: &HeaderMap,
     format: Option<&str>,
 ) -> Result<Answer, Refusal> {
-    let as_resource = media::accepts(headers, format);
-    let content = answer.resource_bytes().and_then(content_of);
-    match content {
+    // Without content it is all that there is to say: not modified, for one.
+    let Some(stored) = answer.resource_bytes() else { return Ok(answer) };
+    match content_of(stored) {
         Some(content) if format.is_none() && media::prefers(headers, &content.kind) => {
             let answer = answer.raw(content.data.into(), content.kind);
             Ok(match content.context {
@@ -63,7 +63,10 @@ pub(crate) fn shown(
                 None => answer,
             })
         }
-        _ => as_resource.map(|()| answer).map_err(Refusal::from),
+        _ => {
+            media::accepts(headers, format)?;
+            Ok(answer)
+        }
     }
 }
 

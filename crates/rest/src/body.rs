@@ -3,7 +3,7 @@
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -13,6 +13,10 @@ use crate::limits::Limits;
 /// The body did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
+    #[error(
+        "a body compressed as {encoding:?} cannot be read: send it plain, or as gzip, br or zstd"
+    )]
+    Encoded { encoding: String },
     #[error("the body is longer than {limit} bytes")]
     TooLong { limit: usize },
     #[error("the body stopped arriving")]
@@ -28,13 +32,17 @@ pub(crate) struct Received<'s> {
     pub(crate) _place: Option<SemaphorePermit<'s>>,
 }
 
-/// Reads the whole body. One that comes in one piece is not copied.
+/// Reads the whole body, which is not compressed any more. One that comes in one piece is not copied.
 pub(crate) async fn receive<'s>(
     body: Body,
     headers: &HeaderMap,
     limits: &Limits,
     big: &'s Semaphore,
 ) -> Result<Received<'s>, BodyError> {
+    let encoding = headers.get(CONTENT_ENCODING).map(|name| name.to_str().unwrap_or("?"));
+    if let Some(encoding) = encoding.filter(|name| !name.eq_ignore_ascii_case("identity")) {
+        return Err(BodyError::Encoded { encoding: encoding.to_owned() });
+    }
     let limit = limits.body_bytes;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
@@ -86,6 +94,16 @@ mod tests {
             [(&[][..], ""), (&["ab"], "ab"), (&["ab", "c", "", "de"], "abcde"), (&["", "a"], "a")]
         {
             assert_eq!(receive_chunks(chunks, 5).await.unwrap(), expect);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_still_compressed_is_refused() {
+        for (encoding, expect) in [("identity", true), ("compress", false), ("gzip", false)] {
+            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]);
+            let big = Semaphore::new(1);
+            let result = receive(Body::empty(), &headers, &Limits::default(), &big).await;
+            assert_eq!(result.is_ok(), expect, "{encoding}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use chartmesh_record::{
-    Action, BatchEntry, BundledRead, BundledWrite, Invalid, Operation, PatchRequest, PatchTarget,
+    BatchEntry, BundledRead, BundledWrite, Invalid, Operation, PatchRequest, PatchTarget,
     PostedBundle, ReadTarget, ResourceKey,
 };
 use futures::{StreamExt, stream};
@@ -21,12 +21,14 @@ use crate::body::{Received, receive};
 use crate::condition::Cached;
 use crate::document::{BundleHead, BundleWriter};
 use crate::freshness::Look;
+use crate::history::Past;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::media;
-use crate::patch;
-use crate::path::{self, Interaction, Misdirected, Past, Query, Reading};
+use crate::patch::Unity;
+use crate::path::{self, Interaction, Misdirected, Reading};
 use crate::preference::Echo;
+use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
 use crate::write::Mark;
@@ -84,7 +86,7 @@ impl Server {
         identity: Identity,
         writes: Vec<BundledWrite>,
     ) -> Result<Answer, Refusal> {
-        let accepted = self.carry_out(identity, writes, Action::Transaction).await?;
+        let accepted = self.carry_out(identity, writes, Unity::Transaction).await?;
         let outcome = &accepted.outcome;
         let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
         let response = self.beside(|| {
@@ -161,7 +163,7 @@ impl Server {
                 return Ok((answer, None));
             }
         };
-        let accepted = self.carry_out(identity, vec![write], patch::one).await?;
+        let accepted = self.carry_out(identity, vec![write], Unity::One).await?;
         let entry = accepted.outcome.entries.first().expect("one outcome per operation");
         let echo = asked.preferences.echo.unwrap_or(Echo::Minimal);
         let answer = self.tell(entry, accepted.outcome.at, echo)?;

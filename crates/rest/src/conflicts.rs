@@ -24,21 +24,22 @@
 //! which names the last conflict of this one. Others are refused.
 
 use chartmesh_record::ResourceKey;
-use chartmesh_store::{Conflict, ConflictHead, ConflictKey, ConflictKind, ConflictScope, Store};
+use chartmesh_store::{Conflict, ConflictHead, ConflictKind, ConflictScope, Store};
 
 use crate::answer::Answer;
 use crate::base::Base;
 use crate::document::{
     BundleHead, BundleWriter, Link, Match, Parameter, ParameterValue, Parameters, Reference, render,
 };
-use crate::path::{Page, encode};
+use crate::path::Page;
+use crate::query::encode;
 use crate::refusal::Refusal;
 
 /// `GET $conflicts`
 pub(crate) fn list(
     store: &Store,
     scope: &ConflictScope,
-    page: &Page<ConflictKey>,
+    page: &Page,
     base: &Base<'_>,
 ) -> Result<Answer, Refusal> {
     if let ConflictScope::Resource(key) = scope
@@ -69,7 +70,7 @@ pub(crate) fn list(
 fn total(
     store: &Store,
     scope: &ConflictScope,
-    page: &Page<ConflictKey>,
+    page: &Page,
     found: &[Conflict],
 ) -> Result<Option<usize>, Refusal> {
     if page.after.is_none() && found.len() <= page.count {
@@ -81,12 +82,7 @@ fn total(
     })
 }
 
-fn link(
-    relation: &'static str,
-    scope: &ConflictScope,
-    page: &Page<ConflictKey>,
-    base: &Base<'_>,
-) -> Link {
+fn link(relation: &'static str, scope: &ConflictScope, page: &Page, base: &Base<'_>) -> Link {
     let above = match scope {
         ConflictScope::All => String::new(),
         ConflictScope::Type(kind) => format!("/{kind}"),

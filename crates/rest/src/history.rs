@@ -6,6 +6,9 @@
 //! holds where it was given, and elsewhere is refused (410). `meta.lastUpdated` of such a history is the
 //! `_since` from which on nothing is missed and nothing seen twice.
 
+use std::borrow::Cow;
+use std::str::FromStr;
+
 use chartmesh_record::{
     Effect, Generation, NodeName, ResourceKey, ResourceType, Timestamp, VersionId,
 };
@@ -17,8 +20,47 @@ use crate::base::Base;
 use crate::document::{
     BundleHead, BundleMeta, BundleWriter, EntryHead, EntryRequest, EntryResponse, Link,
 };
-use crate::path::{Misdirected, Past, encode};
+use crate::limits::Limits;
+use crate::path::{self, Misdirected};
+use crate::query::{Query, encode};
 use crate::refusal::Refusal;
+
+/// Which part of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// How many entries.
+    pub(crate) count: usize,
+    /// `_since`: from this instant on.
+    pub(crate) since: Option<String>,
+    /// `_at`: what was there then.
+    pub(crate) at: Option<String>,
+    /// Where the page begins.
+    pub(crate) page: Option<String>,
+}
+
+impl Past {
+    /// The newest entries, as many as a page usually has.
+    pub(crate) fn newest() -> Self {
+        Self { count: Limits::PAGE_ENTRIES, since: None, at: None, page: None }
+    }
+
+    /// What a query asks for.
+    pub(crate) fn of(query: &Query<'_>) -> Result<Self, Misdirected> {
+        let value = |name: &str| query.value(name).map(Cow::into_owned);
+        Ok(Self {
+            count: path::count(query)?,
+            since: value("_since"),
+            at: value("_at"),
+            page: value("page"),
+        })
+    }
+
+    /// Where the page begins, read as what its list has.
+    fn begins<P: FromStr>(&self) -> Result<Option<P>, Misdirected> {
+        let bad = |text: &String| Misdirected::Value { name: "page", value: text.clone() };
+        self.page.as_ref().map(|text| text.parse().map_err(|_| bad(text))).transpose()
+    }
+}
 
 /// `GET [type]/[id]/_history`
 pub(crate) fn instance(
@@ -28,7 +70,7 @@ pub(crate) fn instance(
     base: &Base<'_>,
 ) -> Result<Answer, Refusal> {
     let bounds = Bounds::of(store, past)?;
-    let mut after: Option<VersionId> = past.page_as("page")?;
+    let mut after: Option<VersionId> = past.begins()?;
     if after.is_none() && store.read(key)?.is_none() {
         return Err(Refusal::Unknown { key: key.clone() });
     }
@@ -36,7 +78,10 @@ pub(crate) fn instance(
     // One more than is shown: whether there are more. With each, what was there before it.
     let wanted = past.count + 1;
     let mut shown: Vec<(StoredVersion, Option<StoredVersion>)> = Vec::new();
-    let mut replaced_at = None;
+    let mut replaced_at = match &after {
+        Some(last) => store.vread(key, last)?.map(|last| last.at),
+        None => None,
+    };
     loop {
         let versions = store.history(key, after.as_ref(), wanted + 1)?;
         let whole = versions.len() <= wanted;
@@ -80,7 +125,7 @@ pub(crate) fn arrivals(
     base: &Base<'_>,
 ) -> Result<Answer, Refusal> {
     let bounds = Bounds::of(store, past)?;
-    let page: Option<Page> = past.page_as("page")?;
+    let page: Option<Page> = past.begins()?;
     let wanted = Wanted {
         kind,
         since: bounds.since,
@@ -161,7 +206,7 @@ impl std::fmt::Display for Page {
     }
 }
 
-impl std::str::FromStr for Page {
+impl FromStr for Page {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {

@@ -30,6 +30,7 @@ mod patch;
 mod path;
 mod preference;
 mod pretty;
+mod query;
 mod read;
 mod readiness;
 mod refusal;

@@ -22,6 +22,24 @@ use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
 
+/// What several writes are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unity {
+    /// There is one only.
+    One,
+    /// All or nothing.
+    Transaction,
+}
+
+impl Unity {
+    fn action(self, mut operations: Vec<Operation>) -> Action {
+        match self {
+            Self::One => Action::One(operations.pop().expect("there is one")),
+            Self::Transaction => Action::Transaction(operations),
+        }
+    }
+}
+
 /// Why a patch is not an operation yet.
 enum Unready {
     /// It will not be.
@@ -54,7 +72,7 @@ impl Server {
         })?;
         let request = PatchRequest { target, patch, precondition };
         let writes = vec![BundledWrite::Patch(request)];
-        let accepted = self.carry_out(identity, writes, one).await?;
+        let accepted = self.carry_out(identity, writes, Unity::One).await?;
         self.tell_one(&accepted, asked)
     }
 
@@ -63,24 +81,24 @@ impl Server {
         &self,
         identity: Identity,
         writes: Vec<BundledWrite>,
-        action: fn(Vec<Operation>) -> Action,
+        unity: Unity,
     ) -> Result<Accepted, Refusal> {
         if !writes.iter().any(|write| matches!(write, BundledWrite::Patch(_))) {
             let operations = writes.into_iter().filter_map(|write| match write {
                 BundledWrite::Operation(operation) => Some(operation),
                 BundledWrite::Patch(_) => None,
             });
-            return self.submit(identity, action(operations.collect())).await;
+            return self.submit(identity, unity.action(operations.collect())).await;
         }
         if self.api.store.recorded(&identity.request)?.is_some() {
             // What was decided is told again by its identity alone.
             return self.submit(identity, Action::Transaction(Vec::new())).await;
         }
         for attempt in 1.. {
-            let refusal = match self.beside(|| self.operations(&writes)) {
+            let refusal = match self.beside(|| self.operations(&writes, unity)) {
                 Err(Unready::Refused(refusal)) => return Err(refusal),
                 Err(Unready::Behind(refusal)) => refusal,
-                Ok(operations) => match self.submit(identity, action(operations)).await {
+                Ok(operations) => match self.submit(identity, unity.action(operations)).await {
                     Err(Refusal::Rejected(rejection)) if is_overtaken(&rejection, &writes) => {
                         rejection.into()
                     }
@@ -95,11 +113,11 @@ impl Server {
         unreachable!("the attempts end")
     }
 
-    fn operations(&self, writes: &[BundledWrite]) -> Result<Vec<Operation>, Unready> {
+    fn operations(&self, writes: &[BundledWrite], unity: Unity) -> Result<Vec<Operation>, Unready> {
         let operation = |(entry, write): (usize, &BundledWrite)| match write {
             BundledWrite::Operation(operation) => Ok(operation.clone()),
             BundledWrite::Patch(request) => {
-                let entry = (writes.len() > 1).then_some(entry);
+                let entry = (unity == Unity::Transaction).then_some(entry);
                 self.operation(request).map_err(|unready| match unready {
                     Unready::Refused(refusal) => Unready::Refused(refusal.at(entry)),
                     Unready::Behind(refusal) => Unready::Behind(refusal.at(entry)),
@@ -190,14 +208,6 @@ impl Server {
             }
             .into()),
         }
-    }
-}
-
-/// An action of one operation.
-pub(crate) fn one(mut operations: Vec<Operation>) -> Action {
-    match (operations.pop(), operations.is_empty()) {
-        (Some(only), true) => Action::One(only),
-        _ => unreachable!("one write is one operation"),
     }
 }
 

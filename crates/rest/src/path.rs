@@ -5,7 +5,6 @@
 //! this server does not have.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::str::FromStr;
 
 use chartmesh_record::{
@@ -15,7 +14,9 @@ use chartmesh_record::{
 use chartmesh_store::{ConflictKey, ConflictScope};
 use http::Method;
 
+use crate::history::Past;
 use crate::limits::Limits;
+use crate::query::{Query, decode};
 use crate::validation::Validating;
 
 /// What is asked for.
@@ -50,7 +51,7 @@ pub(crate) enum Reading {
     /// `GET [type]/_history`, `GET _history`
     Arrivals(Option<ResourceType>, Past),
     /// `GET $conflicts`, `GET [type]/$conflicts`, `GET [type]/[id]/$conflicts`
-    Conflicts(ConflictScope, Page<ConflictKey>),
+    Conflicts(ConflictScope, Page),
     /// `GET [type]?parameters`, and the same over all types and within a compartment
     Search(Searching),
     /// `GET [type]/[id]/$meta`
@@ -114,50 +115,13 @@ pub(crate) enum Writing {
     DeleteWhere(Criteria),
 }
 
-/// Which part of a history.
+/// Which page of the conflicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Past {
-    /// How many entries.
-    pub(crate) count: usize,
-    /// `_since`: from this instant on.
-    pub(crate) since: Option<String>,
-    /// `_at`: what was there then.
-    pub(crate) at: Option<String>,
-    /// Where the page begins.
-    pub(crate) page: Option<String>,
-}
-
-impl Past {
-    /// The newest entries, as many as a page usually has.
-    pub(crate) fn newest() -> Self {
-        Self { count: Limits::PAGE_ENTRIES, since: None, at: None, page: None }
-    }
-
-    /// What a query asks for.
-    fn of(query: &Query<'_>) -> Result<Self, Misdirected> {
-        let value = |name: &str| query.value(name).map(Cow::into_owned);
-        Ok(Self {
-            count: count(query)?,
-            since: value("_since"),
-            at: value("_at"),
-            page: value("page"),
-        })
-    }
-
-    /// Where the page begins, read as what its list has.
-    pub(crate) fn page_as<P: FromStr>(&self, name: &'static str) -> Result<Option<P>, Misdirected> {
-        let bad = |text: &String| Misdirected::Value { name, value: text.clone() };
-        self.page.as_ref().map(|text| text.parse().map_err(|_| bad(text))).transpose()
-    }
-}
-
-/// Which page of a list whose entries have such names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Page<K> {
+pub(crate) struct Page {
     /// How many entries.
     pub(crate) count: usize,
     /// The last entry of the page before.
-    pub(crate) after: Option<K>,
+    pub(crate) after: Option<ConflictKey>,
 }
 
 /// Why a method, path and query ask for nothing that can be done.
@@ -204,51 +168,13 @@ enum Place {
     Validate(ResourceType, Option<ResourceKey>),
 }
 
-/// The parameters of a query, in order, decoded one by one.
-pub(crate) struct Query<'q>(&'q str);
-
-impl<'q> Query<'q> {
-    /// The query after the question mark.
-    pub(crate) fn new(text: Option<&'q str>) -> Self {
-        Self(text.unwrap_or_default())
-    }
-
-    /// Names and values as sent.
-    fn raw(&self) -> impl Iterator<Item = (&'q str, &'q str)> {
-        let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
-        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-    }
-
-    /// The first value of this name, decoded.
-    pub(crate) fn value(&self, name: &str) -> Option<Cow<'q, str>> {
-        self.raw().find(|(raw, _)| decode(raw) == name).map(|(_, value)| decode(value))
-    }
-
-    /// The query as sent, without the parameters that concern only how the answer is written.
-    fn criteria(&self) -> String {
-        let kept = self.0.split('&').filter(|pair| {
-            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            !pair.is_empty() && !matches!(&*decode(name), "_format" | "_pretty")
-        });
-        kept.collect::<Vec<_>>().join("&")
-    }
-
-    /// What is searched for.
-    fn searching(&self, scope: SearchScope, strict: bool) -> Searching {
-        let mut searching = Searching { scope, parameters: Vec::new(), page: None, strict };
-        searching.add(self);
+impl Searching {
+    fn of(scope: SearchScope, query: &Query<'_>, strict: bool) -> Self {
+        let mut searching = Self { scope, parameters: Vec::new(), page: None, strict };
+        searching.add(query);
         searching
     }
 
-    /// The first parameter that is neither a general one nor among these.
-    fn other_than(&self, known: &[&str]) -> Option<String> {
-        let names = self.raw().map(|(name, _)| decode(name));
-        let mut unknown = names.filter(|name| !GENERAL.contains(&&**name));
-        unknown.find(|name| !known.contains(&&**name)).map(Cow::into_owned)
-    }
-}
-
-impl Searching {
     /// Adds the parameters of a query.
     pub(crate) fn add(&mut self, query: &Query<'_>) {
         for (name, value) in query.raw() {
@@ -260,10 +186,6 @@ impl Searching {
         }
     }
 }
-
-/// Parameters that concern how an answer is written (FHIR R4, http, 3.1.0.1.11). Those that would
-/// leave something out of it are hints, and the whole is always given.
-const GENERAL: [&str; 4] = ["_format", "_pretty", "_summary", "_elements"];
 
 /// What is asked for. A path with parameters it does not know is refused if `strict`.
 ///
@@ -278,7 +200,7 @@ pub(crate) fn interaction(
     let reading = method == Method::GET || method == Method::HEAD;
     let place = place(path, reading)?;
     let wrong = |allow| Err(Misdirected::WrongVerb { method: method.clone(), allow });
-    let search = |scope| Interaction::Read(Reading::Search(query.searching(scope, strict)));
+    let search = |scope| Interaction::Read(Reading::Search(Searching::of(scope, query, strict)));
     let interaction = match (place, method.as_str()) {
         (Place::Base, "POST") => Interaction::Bundle,
         (Place::Base, "GET" | "HEAD") => search(SearchScope::All),
@@ -307,7 +229,7 @@ pub(crate) fn interaction(
             return wrong("GET, HEAD");
         }
         (Place::SearchForm(scope), "POST") => {
-            Interaction::SearchForm(query.searching(scope, strict))
+            Interaction::SearchForm(Searching::of(scope, query, strict))
         }
         (Place::SearchForm(_), _) => return wrong("POST"),
         (Place::Instance(key), "GET" | "HEAD") => Interaction::Read(Reading::Current(key)),
@@ -479,12 +401,12 @@ fn is_type(text: &str) -> bool {
 
 /// The page of a list that is asked for. A parameter that would select entries is refused, for an
 /// answer that ignores it would say something else than what was asked.
-fn page<K: FromStr>(query: &Query<'_>) -> Result<Page<K>, Misdirected> {
+fn page(query: &Query<'_>) -> Result<Page, Misdirected> {
     if let Some(name) = query.other_than(PAGING) {
         return Err(Misdirected::Parameter { name });
     }
     let bad = |value: Cow<'_, str>| Misdirected::Value { name: "page", value: value.into_owned() };
-    let after = query.value("page").map(|text| text.parse::<K>().map_err(|_| bad(text)));
+    let after = query.value("page").map(|text| text.parse::<ConflictKey>().map_err(|_| bad(text)));
     Ok(Page { count: count(query)?, after: after.transpose()? })
 }
 
@@ -497,7 +419,7 @@ fn past(query: &Query<'_>) -> Result<Past, Misdirected> {
 }
 
 /// How many entries a page has.
-fn count(query: &Query<'_>) -> Result<usize, Misdirected> {
+pub(crate) fn count(query: &Query<'_>) -> Result<usize, Misdirected> {
     let text = query.value("_count");
     let bad =
         |value: Cow<'_, str>| Misdirected::Value { name: "_count", value: value.into_owned() };
@@ -505,269 +427,5 @@ fn count(query: &Query<'_>) -> Result<usize, Misdirected> {
     Ok(count.unwrap_or(Limits::PAGE_ENTRIES).min(Limits::PAGE_ENTRIES_MAX))
 }
 
-/// Percent-encoding of a value in a query.
-pub(crate) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            write!(out, "%{byte:02X}").expect("a string takes whatever is written");
-        }
-    }
-    out
-}
-
-/// Percent-decoding, with `+` for a space. What is no valid encoding stays as it is.
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut place = 0;
-    while place < bytes.len() {
-        let escape = bytes.get(place + 1..place + 3).filter(|_| bytes[place] == b'%');
-        let escaped = escape
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                place += 3;
-            }
-            None => {
-                out.push(if bytes[place] == b'+' { b' ' } else { bytes[place] });
-                place += 1;
-            }
-        }
-    }
-    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn any_path_and_query_is_understood_or_refused(
-            method in "GET|PUT|POST|DELETE|PATCH|X",
-            path in "(Patient|metadata|_history|%|\\$|\\$conflicts|[a-zA-Z%./_-]{0,9}|/){0,7}",
-            query in prop::option::of("([_a-z%+0-9]{0,8}[=&]?){0,5}"),
-            strict: bool,
-        ) {
-            let method = method.parse().unwrap();
-            let _ = interaction(&method, &path, &Query::new(query.as_deref()), strict);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_value_survives_its_encoding(text in ".{0,20}") {
-            let encoded = encode(&text);
-            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'&'));
-            prop_assert_eq!(decode(&encoded), text);
-        }
-    }
-
-    fn parse(request: &str) -> Result<Interaction, Misdirected> {
-        let (method, target) = request.split_once(' ').unwrap();
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
-        let (method, strict) = match method.strip_suffix('!') {
-            Some(method) => (method, true),
-            None => (method, false),
-        };
-        interaction(&method.parse().unwrap(), path, &Query::new(query), strict)
-    }
-
-    fn show(result: &Result<Interaction, Misdirected>) -> String {
-        match result {
-            Ok(interaction) => format!("{interaction:?}"),
-            Err(Misdirected::WrongVerb { allow, .. }) => format!("allow {allow}"),
-            Err(misdirected) => misdirected.to_string(),
-        }
-    }
-
-    #[test]
-    fn every_interaction_is_recognized_by_method_and_path() {
-        let kind = |text: &str| text.parse::<ResourceType>().unwrap();
-        let key = ResourceKey { kind: kind("Patient"), id: "a-1.B".parse().unwrap() };
-        let version: VersionId = "3-pac.7h2k4m9qzx".parse().unwrap();
-        let criteria = Criteria::parse(kind("Patient"), "identifier=a|1").unwrap();
-        let past = |since: Option<&str>, page: Option<&str>, count| Past {
-            count,
-            since: since.map(str::to_owned),
-            at: None,
-            page: page.map(str::to_owned),
-        };
-        let check = |request: &str, expect: Interaction| {
-            assert_eq!(parse(request), Ok(expect), "{request}");
-        };
-        check("GET Patient/a-1.B", Interaction::Read(Reading::Current(key.clone())));
-        check("HEAD Patient/a-1.B", Interaction::Read(Reading::Current(key.clone())));
-        check("GET Patient/a-1.B/", Interaction::Read(Reading::Current(key.clone())));
-        check("GET Patient/a%2D1.B?_format=json", Interaction::Read(Reading::Current(key.clone())));
-        check(
-            "GET Patient/a-1.B?_summary=true&x=1",
-            Interaction::Read(Reading::Current(key.clone())),
-        );
-        check(
-            "GET Patient/a-1.B/_history/3-pac.7h2k4m9qzx",
-            Interaction::Read(Reading::Version(key.clone(), version)),
-        );
-        check(
-            "GET Patient/a-1.B/_history",
-            Interaction::Read(Reading::History(key.clone(), Past::newest())),
-        );
-        check(
-            "GET Patient/a-1.B/_history?_count=5000&page=3-pac.7h2k4m9qzx",
-            Interaction::Read(Reading::History(
-                key.clone(),
-                past(None, Some("3-pac.7h2k4m9qzx"), Limits::PAGE_ENTRIES_MAX),
-            )),
-        );
-        check(
-            "GET _history?_since=2026&_count=2",
-            Interaction::Read(Reading::Arrivals(None, past(Some("2026"), None, 2))),
-        );
-        check(
-            "HEAD Patient/_history",
-            Interaction::Read(Reading::Arrivals(Some(kind("Patient")), Past::newest())),
-        );
-        check("PATCH Patient/a-1.B", Interaction::Patch(PatchTarget::Resource(key.clone())));
-        check(
-            "PATCH Patient?identifier=a|1",
-            Interaction::Patch(PatchTarget::Match(criteria.clone())),
-        );
-        check("PUT Patient/a-1.B", Interaction::Write(Writing::Update(key.clone())));
-        check("DELETE Patient/a-1.B", Interaction::Write(Writing::Delete(key)));
-        check("POST Patient", Interaction::Write(Writing::Create(kind("Patient"))));
-        check(
-            "PUT Patient?identifier=a%7C1&_format=json",
-            Interaction::Write(Writing::UpdateWhere(criteria.clone())),
-        );
-        check(
-            "POST Patient?identifier=a|1&_pretty=true",
-            Interaction::Write(Writing::CreateUnless(criteria.clone())),
-        );
-        check("DELETE Patient?identifier=a|1", Interaction::Write(Writing::DeleteWhere(criteria)));
-        check("POST ", Interaction::Bundle);
-        check("POST /", Interaction::Bundle);
-    }
-
-    #[test]
-    fn searches_and_operations_are_recognized_by_method_and_path() {
-        let kind = |text: &str| text.parse::<ResourceType>().unwrap();
-        let patients = kind("Patient");
-        let key = ResourceKey { kind: patients, id: "a-1.B".parse().unwrap() };
-        let check = |request: &str, expect: Interaction| {
-            assert_eq!(parse(request), Ok(expect), "{request}");
-        };
-        let conflicts = |scope: ConflictScope| {
-            let page = Page { count: Limits::PAGE_ENTRIES, after: None };
-            Interaction::Read(Reading::Conflicts(scope, page))
-        };
-        check("GET $conflicts", conflicts(ConflictScope::All));
-        check("GET %24conflicts/", conflicts(ConflictScope::All));
-        check("HEAD Patient/$conflicts", conflicts(ConflictScope::Type(patients)));
-        let scope = ConflictScope::Resource(key);
-        check("GET Patient/a-1.B/$conflicts?_format=json", conflicts(scope));
-        let search = |scope, name: &str, strict| Searching {
-            scope,
-            parameters: vec![(name.to_owned(), "a b".to_owned())],
-            page: Some("p~1".to_owned()),
-            strict,
-        };
-        let within = |kind| {
-            SearchScope::Compartment(ResourceKey { kind: patients, id: "1".parse().unwrap() }, kind)
-        };
-        let read = |searching| Interaction::Read(Reading::Search(searching));
-        let of_type = search(SearchScope::Type(patients), "name:exact", true);
-        check("GET! Patient?name%3Aexact=a+b&_format=json&page=p~1", read(of_type));
-        let form = search(SearchScope::Type(patients), "name", false);
-        check("POST Patient/_search?name=a%20b&page=p~1", Interaction::SearchForm(form));
-        check("GET ?x=a+b&page=p~1", read(search(SearchScope::All, "x", false)));
-        let observations = within(Some(kind("Observation")));
-        check("GET Patient/1/Observation?x=a+b&page=p~1", read(search(observations, "x", false)));
-        check("HEAD Patient/1/*?x=a+b&page=p~1", read(search(within(None), "x", false)));
-        let patient = ResourceKey { kind: patients, id: "1".parse().unwrap() };
-        let all = search(SearchScope::Everything(patient), "start", false);
-        check("GET Patient/1/$everything?start=a+b&page=p~1", read(all));
-        let newest = search(SearchScope::Newest, "max", false);
-        check("GET Observation/$lastn?max=a+b&page=p~1", read(newest));
-        check("GET metadata", Interaction::Read(Reading::Metadata(Mode::Full)));
-        check(
-            "GET! metadata?mode=terminology",
-            Interaction::Read(Reading::Metadata(Mode::Terminology)),
-        );
-        let patient = ResourceKey { kind: patients, id: "1".parse().unwrap() };
-        check("GET Patient/1/$meta", Interaction::Read(Reading::Meta(patient.clone())));
-        let change = |adds| Interaction::ChangeMeta { key: patient.clone(), adds };
-        check("POST Patient/1/$meta-add", change(true));
-        check("POST Patient/1/%24meta-delete", change(false));
-        let validate = |key, profile: Option<&str>| {
-            let profile = profile.map(str::to_owned);
-            Interaction::Validate(Validating { kind: patients, key, profile })
-        };
-        check("POST Patient/$validate?profile=urn:x", validate(None, Some("urn:x")));
-        check("POST Patient/1/$validate", validate(Some(patient.clone()), None));
-    }
-
-    #[test]
-    fn a_known_path_with_the_wrong_verb_says_which_are_allowed() {
-        let check = |request: &str, allow: &str| {
-            assert_eq!(show(&parse(request)), format!("allow {allow}"), "{request}");
-        };
-        check("PUT ", "GET, HEAD, POST");
-        check("DELETE metadata", "GET, HEAD");
-        check("GET Patient/1/$meta-add", "POST");
-        check("GET Patient/$validate", "POST");
-        check("TRACE Patient", "GET, HEAD, POST, PUT, PATCH, DELETE");
-        check("PUT Patient/1/Observation", "GET, HEAD");
-        check("GET Patient/_search", "POST");
-        check("POST Patient/1", "GET, HEAD, PUT, PATCH, DELETE");
-        check("DELETE Patient/_history", "GET, HEAD");
-        check("DELETE Patient/1/_history", "GET, HEAD");
-        check("PUT Patient/1/_history/1-pac.7h2k4m9qzx", "GET, HEAD");
-        check("POST $conflicts", "GET, HEAD");
-        check("DELETE Patient/1/$conflicts", "GET, HEAD");
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_with_its_reason() {
-        let check = |request: &str, expect: &str| {
-            assert_eq!(show(&parse(request)), expect, "{request}");
-        };
-        let long = "x".repeat(65);
-        check("GET Patiens/1", r#""Patiens" is not a resource type of FHIR R4"#);
-        check("GET patient/1", r#""patient" is not a resource type of FHIR R4"#);
-        check("GET Patient/1/foo", r#"there is nothing at "Patient/1/foo""#);
-        check("GET Patient/1/_history/1/2", r#"there is nothing at "Patient/1/_history/1/2""#);
-        check("GET Patient/1/_history/1", r#"no version can have this id: "1""#);
-        check("GET Patient/1/_history?_sort=x", r#"parameter "_sort" cannot be used here"#);
-        check(
-            "GET Patient/1/_history?_count=x",
-            r#""x" cannot be the value of parameter "_count""#,
-        );
-        check("GET! Patient/1?x=1", r#"parameter "x" cannot be used here"#);
-        check("GET Patient/1/Observation/1", r#"there is nothing at "Patient/1/Observation/1""#);
-        check("GET Group/1/$everything", "this server does not support this operation yet");
-        check("GET Patient/$everything", "this server does not support this operation yet");
-        check("GET Patient/$lastn", "this server does not support this operation yet");
-        check("GET metadata/$conflicts", "this server does not support this operation yet");
-        check("GET $conflicts/$conflicts", "this server does not support this operation yet");
-        check("GET $conflicts?kind=update", r#"parameter "kind" cannot be used here"#);
-        check("GET $conflicts?page=x", r#""x" cannot be the value of parameter "page""#);
-        check("GET Patiens/$conflicts", r#""Patiens" is not a resource type of FHIR R4"#);
-        assert!(matches!(parse(&format!("GET Patient/{long}")), Err(Misdirected::NoSuchId(_))));
-        assert!(matches!(parse("PUT Patient/a_b"), Err(Misdirected::BadId(_))));
-        assert!(matches!(parse("DELETE Patient"), Err(Misdirected::Criteria(_))));
-        assert!(matches!(parse("PUT Patient?name=%x"), Err(Misdirected::Criteria(_))));
-    }
-}
+mod tests;

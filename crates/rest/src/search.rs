@@ -27,7 +27,8 @@ use crate::conflict::tagged;
 use crate::document::{self, BundleHead, BundleWriter, Link, render};
 use crate::limits::Limits;
 use crate::media::UnsupportedMediaType;
-use crate::path::{self, Misdirected, SearchScope, Searching, encode};
+use crate::path::{Misdirected, SearchScope, Searching};
+use crate::query::{self, encode};
 use crate::read;
 use crate::refusal::Refusal;
 use crate::server::{Asked, Server};
@@ -83,7 +84,7 @@ impl Server {
             return Err(Refusal::UrlTooLong { limit: Limits::FORM_BYTES });
         }
         let text = String::from_utf8_lossy(&received.bytes);
-        searching.add(&path::Query::new(Some(&text)));
+        searching.add(&query::Query::new(Some(&text)));
         Ok(())
     }
 

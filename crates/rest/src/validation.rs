@@ -3,7 +3,7 @@
 //! answer says so where one is asked for.
 
 use bytes::Bytes;
-use chartmesh_record::{FieldName, Resource, ResourceKey, ResourceType, Tree};
+use chartmesh_record::{FieldName, Invalid, Resource, ResourceKey, ResourceType, Tree};
 
 use crate::answer::{Answer, note, problems};
 use crate::document::{Issue, OperationOutcome, render};
@@ -26,7 +26,10 @@ pub(crate) fn answer(validating: &Validating, body: &[u8]) -> Answer {
         let is_asked = named == "Parameters" && validating.kind.as_str() != "Parameters";
         is_asked.then(|| tree.root())
     });
-    let Some(parameters) = parameters else { return of(validating, body, None) };
+    let Some(parameters) = parameters else {
+        let profile = validating.profile.clone();
+        return of(validating, Resource::parse(body), profile);
+    };
     let name = |text: &str| FieldName::new(text);
     let list = parameters.member(&name("parameter"));
     let (mut resource, mut profile) = (None, None);
@@ -41,7 +44,15 @@ pub(crate) fn answer(validating: &Validating, body: &[u8]) -> Answer {
         }
     }
     match resource {
-        Some(resource) => of(validating, resource.source().as_bytes(), profile),
+        Some(resource) => {
+            // Places would be those within the resource alone.
+            let parsed = Resource::parse(resource.source().as_bytes());
+            of(
+                validating,
+                parsed.map_err(Invalid::unplaced),
+                profile.or(validating.profile.clone()),
+            )
+        }
         None => {
             let text = "the Parameters have no parameter \"resource\" to validate".to_owned();
             said(vec![note("error", "required", text)])
@@ -49,8 +60,12 @@ pub(crate) fn answer(validating: &Validating, body: &[u8]) -> Answer {
     }
 }
 
-fn of(validating: &Validating, resource: &[u8], profile: Option<String>) -> Answer {
-    let mut issues = match Resource::parse(resource) {
+fn of(
+    validating: &Validating,
+    resource: Result<Resource, Invalid>,
+    profile: Option<String>,
+) -> Answer {
+    let mut issues = match resource {
         Err(invalid) => problems(&invalid),
         Ok(resource) if resource.kind() != validating.kind => {
             let text = format!("this is a {}, not a {}", resource.kind(), validating.kind);
@@ -67,7 +82,7 @@ fn of(validating: &Validating, resource: &[u8], profile: Option<String>) -> Answ
             }
         },
     };
-    if let Some(profile) = profile.as_ref().or(validating.profile.as_ref()) {
+    if let Some(profile) = profile {
         let text = format!("whether it is as the profile {profile} says was not looked at");
         issues.push(note("warning", "not-supported", text));
     }

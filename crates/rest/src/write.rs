@@ -41,23 +41,22 @@ impl Server {
         let parts = asked.parts;
         let deletes = matches!(writing, Writing::Delete(_) | Writing::DeleteWhere(_));
         let body = if deletes { Body::empty() } else { body };
-        let is_binary = writing.kind().as_str() == "Binary";
-        if !deletes && !is_binary {
+        let may_be_content = !deletes && writing.kind().as_str() == "Binary";
+        let content_type = Some(&parts.headers).filter(|_| may_be_content);
+        let content_type = content_type.and_then(binary::content_type);
+        if !deletes && content_type.is_none() {
             media::sends_json(&parts.headers)?;
         }
         let Api { limits, .. } = &self.api;
         let received = receive(body, &parts.headers, limits, &self.big_bodies).await?;
         let bytes = &received.bytes;
         let (operation, identity) = self.sized(bytes.len(), || {
-            let content = Some(bytes)
-                .filter(|_| is_binary && !deletes)
-                .and_then(|bytes| binary::received(&parts.headers, writing.id(), bytes));
-            if is_binary && !deletes && content.is_none() {
-                media::sends_json(&parts.headers)?;
-            }
-            let body = content.as_ref().unwrap_or(bytes);
-            let operation = operation(writing, &parts.headers, body)?;
-            Ok::<_, Refusal>((operation, self.identity(asked, bytes)?))
+            let body = match content_type {
+                Some(kind) => binary::received(kind, &parts.headers, writing.id(), bytes),
+                None => bytes.clone(),
+            };
+            let operation = operation(writing, &parts.headers, &body)?;
+            Ok::<_, Refusal>((operation, self.identity(asked, &body)?))
         })?;
         let accepted = self.submit(identity, Action::One(operation)).await?;
         self.tell_one(&accepted, asked)

@@ -87,10 +87,10 @@ impl Reader<'_> {
         let (mut arrivals, mut seen, mut more) = (Vec::new(), HashSet::new(), false);
         let row = self.arrivals_row()?;
         let until = wanted.during.map(|(_, to)| ArrivalPlace { at: to, ..ArrivalPlace::END });
-        // What was there at a time may have come before the page does.
-        let from = if until.is_some() { until } else { wanted.before.map(before) };
+        // What was there at a time may have come after where the page begins.
+        let from = until.or(wanted.before).unwrap_or(ArrivalPlace::END);
         let mut looks = 0;
-        for arrival in self.backwards(wanted.kind, from.unwrap_or(ArrivalPlace::END))? {
+        for arrival in self.backwards(wanted.kind, from)? {
             let (place, row) = arrival?;
             if wanted.since.is_some_and(|since| place.at < since) {
                 break;
@@ -150,13 +150,13 @@ impl Reader<'_> {
         let mut heads = BinaryHeap::new();
         for (number, stream) in streams.iter_mut().enumerate() {
             if let Some((place, row)) = stream.next().transpose()? {
-                heads.push((place, number, Row(row)));
+                heads.push((place, number, row));
             }
         }
         Ok(std::iter::from_fn(move || {
-            let (place, number, Row(row)) = heads.pop()?;
+            let (place, number, row) = heads.pop()?;
             match streams[number].next().transpose() {
-                Ok(next) => heads.extend(next.map(|(place, row)| (place, number, Row(row)))),
+                Ok(next) => heads.extend(next.map(|(place, row)| (place, number, row))),
                 Err(error) => return Some(Err(error)),
             }
             Some(Ok((place, row)))
@@ -172,37 +172,6 @@ impl Reader<'_> {
         let name = VersionId { generation: version.generation, origin };
         let stored = StoredVersion { version: name, at: row.version.at, content: version.content };
         Ok(Arrival { place, key: version.key, stored })
-    }
-}
-
-/// The place right before another one.
-fn before(place: ArrivalPlace) -> ArrivalPlace {
-    match place.number.checked_sub(1) {
-        Some(number) => ArrivalPlace { number, ..place },
-        None => ArrivalPlace { at: Timestamp(place.at.0 - 1), number: u32::MAX },
-    }
-}
-
-/// A row that takes no part in the order.
-struct Row(ArrivalRow);
-
-impl PartialEq for Row {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Row {}
-
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Row {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
     }
 }
 

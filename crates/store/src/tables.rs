@@ -134,10 +134,7 @@ impl Tables {
         if let Some(end) = after_prefix(prefix) {
             options.set_iterate_upper_bound(end);
         }
-        let start = IteratorMode::From(from, Direction::Forward);
-        self.db
-            .iterator_cf_opt(self.table(table), options, start)
-            .map(|row| row.map_err(|error| self.corrupt(error)))
+        self.rows(table, from, Direction::Forward, options)
     }
 
     /// The rows from a key back, as long as their keys begin with `prefix`.
@@ -149,10 +146,19 @@ impl Tables {
         mut options: ReadOptions,
     ) -> impl Iterator<Item = Result<KeyAndValue, Corrupt>> + use<'t> {
         options.set_iterate_lower_bound(prefix);
-        let start = IteratorMode::From(from, Direction::Reverse);
-        self.db
-            .iterator_cf_opt(self.table(table), options, start)
-            .map(|row| row.map_err(|error| self.corrupt(error)))
+        self.rows(table, from, Direction::Reverse, options)
+    }
+
+    fn rows<'t>(
+        &'t self,
+        table: &str,
+        from: &[u8],
+        direction: Direction,
+        options: ReadOptions,
+    ) -> impl Iterator<Item = Result<KeyAndValue, Corrupt>> + use<'t> {
+        let rows = IteratorMode::From(from, direction);
+        let rows = self.db.iterator_cf_opt(self.table(table), options, rows);
+        rows.map(|row| row.map_err(|error| self.corrupt(error)))
     }
 
     /// Goes through the keys from one on, below another.

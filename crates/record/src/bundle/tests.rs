@@ -383,11 +383,7 @@ fn a_patch_comes_in_a_binary_or_as_a_parameters_resource() {
         ),
         (
             patch("Patient?identifier=a", parameters, ""),
-            (
-                PatchTarget::Match(criteria),
-                Patch::parameters(parameters.as_bytes()),
-                Precondition::None,
-            ),
+            (PatchTarget::Match(criteria), Patch::any(parameters.as_bytes()), Precondition::None),
         ),
     ] {
         let Ok(PostedBundle::Transaction(writes)) = bundle("transaction", &[&entry]) else {

@@ -48,11 +48,12 @@ enum Part {
     Any,
 }
 
-/// A place in a resource, and what stands there.
+/// A place in a resource, what stands there, and what that stands within.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) at: Vec<Step>,
     pub(super) kind: Option<ElementType>,
+    pub(super) within: Option<ElementType>,
 }
 
 impl Path {
@@ -77,7 +78,7 @@ impl Path {
 
     /// The places that it names.
     pub(super) fn places(&self, kind: ResourceType, resource: &Json) -> Result<Vec<Place>, String> {
-        let root = Place { at: Vec::new(), kind: Some(ElementType::of(kind)) };
+        let root = Place { at: Vec::new(), kind: Some(ElementType::of(kind)), within: None };
         let mut steps = &self.0[..];
         if let Some((PathStep::Name(name), rest)) = steps.split_first()
             && name.starts_with(char::is_uppercase)
@@ -104,8 +105,8 @@ fn follow(steps: &[PathStep], from: Vec<Place>, resource: &Json) -> Result<Vec<P
                 let below = places.iter().flat_map(|place| members(place, name, resource));
                 below.collect()
             }
-            PathStep::Item(number) => places.into_iter().skip(*number).take(1).collect(),
-            PathStep::Last => places.into_iter().next_back().into_iter().collect(),
+            PathStep::Item(number) => places.into_iter().nth(*number).into_iter().collect(),
+            PathStep::Last => places.pop().into_iter().collect(),
             PathStep::Skip(count) => places.into_iter().skip(*count).collect(),
             PathStep::Take(count) => places.into_iter().take(*count).collect(),
             PathStep::Single if places.len() > 1 => {
@@ -130,14 +131,19 @@ fn follow(steps: &[PathStep], from: Vec<Place>, resource: &Json) -> Result<Vec<P
     Ok(places)
 }
 
+impl Place {
+    /// What stands there: of a resource, what it says it is.
+    pub(super) fn type_in(&self, resource: &Json) -> Option<ElementType> {
+        let named = resource.at(&self.at).and_then(|value| value.member("resourceType")?.text());
+        named.and_then(|named| named.parse().ok().map(ElementType::of)).or(self.kind)
+    }
+}
+
 /// The elements of this name at a place, one by one.
 fn members(place: &Place, name: &str, resource: &Json) -> Vec<Place> {
     let Some(value) = resource.at(&place.at) else { return Vec::new() };
-    let mut kind = place.kind;
-    if let Some(named) = value.member("resourceType").and_then(Json::text) {
-        kind = named.parse().ok().map(ElementType::of);
-    }
-    let known = kind.map(|kind| kind.element(name)).unwrap_or_default();
+    let within = place.type_in(resource);
+    let known = within.map(|kind| kind.element(name)).unwrap_or_default();
     let known = known.iter().map(|(name, kind)| (name.as_str(), Some(*kind)));
     let mut named: Vec<_> = known.filter(|(name, _)| value.member(name).is_some()).collect();
     if named.is_empty() && value.member(name).is_some() {
@@ -150,9 +156,9 @@ fn members(place: &Place, name: &str, resource: &Json) -> Vec<Place> {
         match value.member(name) {
             Some(Json::Array(items)) => below.extend((0..items.len()).map(|item| {
                 let at = [&at[..], &[Step::Item(item)]].concat();
-                Place { at, kind }
+                Place { at, kind, within }
             })),
-            _ => below.push(Place { at, kind }),
+            _ => below.push(Place { at, kind, within }),
         }
     }
     below
@@ -160,9 +166,7 @@ fn members(place: &Place, name: &str, resource: &Json) -> Vec<Place> {
 
 /// Whether what stands at a place is of a type.
 fn is_of(place: &Place, name: &str, resource: &Json) -> bool {
-    let named = resource.at(&place.at).and_then(|value| value.member("resourceType")?.text());
-    let own = named.as_deref().or(place.kind.map(ElementType::name));
-    own.is_some_and(|own| own.eq_ignore_ascii_case(name))
+    place.type_in(resource).is_some_and(|own| own.name().eq_ignore_ascii_case(name))
 }
 
 impl Test {
@@ -233,7 +237,8 @@ impl<'t> Parser<'t> {
     fn takes_word(&mut self, word: &str) -> bool {
         self.space();
         let rest = self.rest().strip_prefix(word);
-        let takes = rest.is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric()));
+        let takes = rest
+            .is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_'));
         self.at += if takes { word.len() } else { 0 };
         takes
     }

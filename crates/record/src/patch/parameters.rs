@@ -159,7 +159,12 @@ impl New {
 /// Puts a member, or adds it to the list that it belongs to.
 fn put(object: &mut Json, member: &str, value: Json, is_list: bool) -> Result<(), String> {
     match (object.member_mut(member), is_list) {
-        (Some(Json::Array(items)), true) => items.push(value),
+        (Some(Json::Array(items)), true) => {
+            items.push(value);
+            if let Some(Json::Array(beside)) = object.member_mut(&format!("_{member}")) {
+                beside.push(Json::null());
+            }
+        }
         (Some(_), _) => return Err(format!("{member} is there already: replace it instead")),
         (None, true) => object.put(member, Json::Array(vec![value])),
         (None, false) => object.put(member, value),
@@ -203,7 +208,7 @@ impl Operation {
                 }
             }
             Does::Replace { value } => {
-                replace(resource, &one(self.path.places(kind, resource)?)?, kind, value)
+                replace(resource, &one(self.path.places(kind, resource)?)?, value)
             }
             Does::Move { source, destination } => {
                 let (place, name) = self.list(kind, resource)?;
@@ -228,7 +233,7 @@ fn standing<'r>(resource: &'r mut Json, at: &[Step]) -> Result<&'r mut Json, Str
 
 /// Adds an element that is not there, or an item to one that is a list.
 fn add(resource: &mut Json, place: &Place, name: &str, value: &New) -> Result<(), String> {
-    let parent = type_at(place, resource);
+    let parent = place.type_in(resource);
     let (member, value) = value.element(parent, name)?;
     let is_list = parent.is_some_and(|parent| parent.is_list(name));
     if !is_list && parent.is_some_and(|parent| has(resource, &place.at, parent, name)) {
@@ -250,7 +255,7 @@ fn insert(
     index: usize,
     value: &New,
 ) -> Result<(), String> {
-    let (member, value) = value.element(type_at(place, resource), name)?;
+    let (member, value) = value.element(place.type_in(resource), name)?;
     room(&value, place.at.len() + 2)?;
     let object = standing(resource, &place.at)?;
     if object.member(&member).is_none() {
@@ -272,22 +277,15 @@ fn insert(
 }
 
 /// Puts another value in the place of one, of another type perhaps.
-fn replace(
-    resource: &mut Json,
-    place: &Place,
-    kind: ResourceType,
-    value: &New,
-) -> Result<(), String> {
+fn replace(resource: &mut Json, place: &Place, value: &New) -> Result<(), String> {
     let (last, above) = place.at.split_last().ok_or("the resource itself stays")?;
     let (name, parent_at) = match (last, above) {
         (Step::Member(name), above) => (name, above),
         (Step::Item(_), [above @ .., Step::Member(name)]) => (name, above),
         _ => return Err("a list within a list".to_owned()),
     };
-    let parent = Place { at: parent_at.to_vec(), kind: None };
-    let parent = type_of_parent(&parent, kind, resource);
-    let stem = parent.and_then(|parent| parent.stem(name)).unwrap_or(name);
-    let (member, value) = value.element(parent, stem)?;
+    let stem = place.within.and_then(|within| within.stem(name)).unwrap_or(name);
+    let (member, value) = value.element(place.within, stem)?;
     room(&value, place.at.len())?;
     if member == **name {
         *standing(resource, &place.at)? = value;
@@ -336,27 +334,6 @@ fn room(value: &Json, below: usize) -> Result<(), String> {
     let fits = fits(value, below);
     fits.then_some(())
         .ok_or_else(|| format!("it gets deeper than {} levels", limits::MAX_JSON_DEPTH))
-}
-
-/// What stands at a place: of a resource, what it says it is.
-fn type_at(place: &Place, resource: &Json) -> Option<ElementType> {
-    let named = resource.at(&place.at)?.member("resourceType").and_then(Json::text);
-    named.and_then(|named| named.parse().ok().map(ElementType::of)).or(place.kind)
-}
-
-/// What stands at a place that a path has led through, found step by step.
-fn type_of_parent(place: &Place, kind: ResourceType, resource: &Json) -> Option<ElementType> {
-    let mut known = Some(ElementType::of(kind));
-    for (count, step) in (1..).zip(&place.at) {
-        if let Step::Member(name) = step {
-            let stem = known?.stem(name)?;
-            let all = known?.element(stem);
-            known = all.into_iter().find(|(own, _)| own.as_str() == &**name).map(|(_, kind)| kind);
-        }
-        let here = Place { at: place.at[..count].to_vec(), kind: known };
-        known = type_at(&here, resource);
-    }
-    known
 }
 
 /// Whether an element of this name is there, of whichever type.

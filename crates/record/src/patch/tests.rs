@@ -164,7 +164,7 @@ fn fhir(parts: &str) -> Result<String, String> {
     let text = format!(
         r#"{{"resourceType":"Parameters","parameter":[{{"name":"operation","part":[{parts}]}}]}}"#
     );
-    applied(Patch::parameters(text.as_bytes()))
+    applied(Patch::any(text.as_bytes()))
 }
 
 fn part(name: &str, kind: &str, value: &str) -> String {
@@ -197,6 +197,13 @@ fn a_fhirpath_patch_does_what_its_operations_say() {
     assert_eq!(
         add("Patient.name.where(use = 'nickname')", "period", "Period", r#"{"start":"2020"}"#),
         with(&[(r#"["Evi"]}"#, r#"["Evi"],"period":{"start":"2020"}}"#)])
+    );
+    assert_eq!(
+        add("Patient.name[0]", "given", "String", "\"Ida\""),
+        with(&[(
+            r#""Ada"],"_given":[null,{"id":"g"}]"#,
+            r#""Ada","Ida"],"_given":[null,{"id":"g"},null]"#
+        )])
     );
     let delete = |path: &str| fhir(&operation("delete", path, &[]));
     assert_eq!(

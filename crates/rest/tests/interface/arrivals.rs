@@ -137,6 +137,10 @@ async fn histories_show_what_was_there_at_a_time() {
     assert_eq!(entries(&resource).len(), 1);
     let resource = node.get(&at("Patient/p1/_history", &later)).await;
     assert_eq!(resource.json()["entry"][0]["resource"]["gender"], "male");
+    assert_eq!(entries(&resource).len(), 1);
+    let newest = resource.json()["entry"][0]["resource"]["meta"]["versionId"].clone();
+    let page = format!("Patient/p1/_history?_at={later}&page={}", newest.as_str().unwrap());
+    assert_eq!(entries(&node.get(&page).await), [""; 0], "what follows was replaced before");
     assert_eq!(entries(&node.get(&at("Patient/p2/_history", &then)).await), [""; 0]);
     let since = node.get(&format!("Patient/p1/_history?_since={then}")).await;
     assert_eq!(entries(&since), ["PUT Patient/p1 200"]);

@@ -133,7 +133,9 @@ async fn a_patch_honours_if_match_and_criteria() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patch_that_is_sent_again_under_its_key_is_applied_once() {
     let node = node().await;
-    let add = r#"[{"op":"add","path":"/identifier/-","value":{"value":"2"}}]"#;
+    // It would not go with what it has made.
+    let add = r#"[{"op":"test","path":"/identifier/0/value","value":"1"},
+        {"op":"add","path":"/identifier/0","value":{"value":"2"}}]"#;
     let headers = [JSON_PATCH, ("idempotency-key", "k1")];
 
     let first = patch(&node, "Patient/p1", &headers, add).await;
@@ -142,7 +144,7 @@ async fn a_patch_that_is_sent_again_under_its_key_is_applied_once() {
     assert_eq!((first.status, again.status), (200, 200));
     assert_eq!((first.etag(), &first.text), (again.etag(), &again.text));
     assert_eq!(node.get("Patient/p1").await.json()["identifier"].as_array().unwrap().len(), 2);
-    let other = r#"[{"op":"add","path":"/identifier/-","value":{"value":"3"}}]"#;
+    let other = r#"[{"op":"remove","path":"/identifier"}]"#;
     assert_eq!(patch(&node, "Patient/p1", &headers, other).await.status, 422);
 }
 
@@ -203,6 +205,15 @@ async fn patches_are_part_of_batches_and_transactions() {
     let reply = node.post("", &bundle("transaction", &both)).await;
     assert_eq!(reply.status, 422, "{}", reply.text);
     assert_eq!(reply.json()["issue"][0]["expression"][0], "Bundle.entry[1]");
+    let alone = node.post("", &bundle("transaction", &both[1..])).await;
+    assert_eq!(alone.json()["issue"][0]["expression"][0], "Bundle.entry[0]");
+    let spoilt = binary("application/merge-patch+json", r#"{"gender":7}"#);
+    let spoilt =
+        node.post("", &bundle("transaction", &[create.clone(), entry("Patient/p1", spoilt)])).await;
+    assert_eq!(
+        spoilt.json()["issue"][0]["expression"],
+        json!(["Bundle.entry[1]", "Patient.gender"])
+    );
     assert_eq!(node.get("Basic?_summary=count").await.json()["total"], 1);
 
     let merge = binary("application/merge-patch+json", r#"{"gender":"other"}"#);

@@ -133,6 +133,15 @@ const CASES: &[Case] = &[
         answer: &[("content-type", FHIR_JSON)],
         ..case("2.40.3", "GET /fhir/Binary/b1?_format=json", 200)
     },
+    Case {
+        headers: &[("accept", "application/pdf"), ("if-none-match", "*")],
+        ..case("2.40.3", "GET /fhir/Binary/b1", 304)
+    },
+    Case {
+        headers: &[("content-type", "application/pdf"), ("content-encoding", "compress")],
+        body: "%PDF",
+        ..case("2.40.3", "PUT /fhir/Binary/b1", 415)
+    },
     // 3.1.0.1.3 request ids
     Case {
         headers: &[("x-request-id", "r-1")],
@@ -201,6 +210,12 @@ async fn a_binary_goes_in_and_out_as_it_is() {
     let version =
         node.ask("GET", created.header("location"), &[("accept", "text/plain")], "").await;
     assert_eq!((version.text.as_str(), version.etag()), ("x", created.etag()));
+    let keyed = async |kind| {
+        let headers = [("content-type", kind), ("idempotency-key", "k")];
+        node.ask("POST", "/fhir/Binary", &headers, "same").await.status
+    };
+    assert_eq!((keyed("text/plain").await, keyed("text/plain").await), (201, 201));
+    assert_eq!(keyed("text/csv").await, 422, "it says something else");
     let xml =
         node.ask("POST", "/fhir/Binary", &[("content-type", "application/fhir+xml")], "<x/>").await;
     assert_eq!(xml.status, 415);
@@ -352,6 +367,15 @@ async fn a_resource_is_validated_without_being_written() {
     assert_eq!(profiled, ["information informational", "warning not-supported"]);
     assert_eq!(issues("Patient/$validate", &parameters(bad)).await.len(), 3);
     assert_eq!(issues("Patient/$validate?profile=urn:p", PATIENT).await, profiled);
+    let placed = async |body: &str| {
+        node.post("Patient/$validate", body).await.json()["issue"][0]["diagnostics"].clone()
+    };
+    assert_eq!(placed(bad).await, "line 1, column 36");
+    assert_eq!(
+        placed(&parameters(bad)).await,
+        Value::Null,
+        "it is not where it is in what was sent"
+    );
     assert_eq!(node.get("Patient/p1/_history").await.json()["total"], 1);
 }
 

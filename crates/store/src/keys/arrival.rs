@@ -42,7 +42,7 @@ impl ArrivalPlace {
 }
 
 /// The version that arrived: where it stands, and when it was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ArrivalRow {
     pub(crate) origin: OriginCode,
     pub(crate) version: VersionRow,

@@ -50,7 +50,7 @@ impl VersionKey {
 }
 
 /// Where a version stands in the feed of its origin, and when it was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct VersionRow {
     pub(crate) seq: Seq,
     pub(crate) index: u32,

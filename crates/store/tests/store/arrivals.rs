@@ -123,6 +123,37 @@ proptest! {
     }
 }
 
+/// The tables of a store that is closed.
+fn raw(dir: &std::path::Path) -> rocksdb::DB {
+    let (state, options) = (dir.join("state"), rocksdb::Options::default());
+    let tables = rocksdb::DB::list_cf(&options, &state).unwrap();
+    rocksdb::DB::open_cf(&options, &state, tables).unwrap()
+}
+
+#[test]
+fn a_verification_finds_that_a_version_is_missing_from_the_list() {
+    let dir = scratch();
+    let store = open(dir.path());
+    arrive(&store, &feeds(&plain_steps(6)), &[(0, 100, 5_000)]);
+    let place = store.arrivals(ALL).unwrap().arrivals[2].clone();
+    drop(store);
+    let db = raw(dir.path());
+    let key = [
+        &[place.key.kind.code()][..],
+        &place.place.at.0.to_be_bytes(),
+        &place.place.number.to_be_bytes(),
+    ]
+    .concat();
+    let table = db.cf_handle("arrivals").unwrap();
+    assert!(db.get_cf(table, &key).unwrap().is_some());
+    db.delete_cf(table, &key).unwrap();
+    drop(db);
+
+    let difference = open(dir.path()).deep_verify(|_| {}).unwrap().difference.unwrap();
+
+    assert_eq!(difference.what, "what has arrived");
+}
+
 #[test]
 fn what_an_earlier_build_has_written_is_listed_by_when_it_was_decided() {
     let dir = scratch();
@@ -130,10 +161,7 @@ fn what_an_earlier_build_has_written_is_listed_by_when_it_was_decided() {
     let store = open(dir.path());
     let mut all: Vec<_> = arrive(&store, &feeds, &[(0, 100, 5_000)]);
     drop(store);
-    let state = dir.path().join("state");
-    let options = rocksdb::Options::default();
-    let tables = rocksdb::DB::list_cf(&options, &state).unwrap();
-    let mut db = rocksdb::DB::open_cf(&options, &state, tables).unwrap();
+    let mut db = raw(dir.path());
     db.drop_cf("arrivals").unwrap();
     db.delete(b"mh").unwrap();
     drop(db);

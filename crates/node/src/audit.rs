@@ -12,7 +12,7 @@ use chartmesh_wire::{Links, OPERATOR, PeerIdentity, Purpose, proto};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::backup::{self, BackupLabel};
 use crate::certificate::CertificateError;
@@ -32,19 +32,28 @@ pub(crate) struct Auditor {
     turn: Arc<Semaphore>,
 }
 
-/// A node did not answer to the end.
+/// A node did not answer to the end, or refuses.
 #[derive(Debug, thiserror::Error)]
-#[error("{node} did not answer: {reason}")]
+#[error("{node} {}: {reason}", if *.refuses { "refuses" } else { "did not answer" })]
 pub struct NoAnswer {
     /// Which node.
     pub node: NodeName,
+    /// Whether it has answered that it does not do it.
+    pub refuses: bool,
     /// Why not.
     pub reason: String,
 }
 
 impl NoAnswer {
     fn new(node: &NodeName, status: &Status) -> Self {
-        Self { node: node.clone(), reason: reason(status) }
+        let refuses = matches!(
+            status.code(),
+            Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::InvalidArgument
+                | Code::ResourceExhausted
+        );
+        Self { node: node.clone(), refuses, reason: reason(status) }
     }
 }
 
